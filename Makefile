@@ -1,0 +1,36 @@
+# Learners need `make lab` and `make test`; the rest is for maintainers.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+# JupyterLab refuses to run as root, as in a container, unless told that it is meant.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.PHONY: help lab test notebooks style clean
+
+help:
+	@echo "make lab        set up, then open JupyterLab at lesson 1"
+	@echo "make test       set up, then run every test, the notebooks included"
+	@echo "make notebooks  run every lesson and store its outputs"
+	@echo "make style      format the code and check it"
+	@echo "make clean      remove what make made"
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %s: try make PYTHON=python3.11" % sys.version.split()[0])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $(READY)
+
+lab: $(READY)
+	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01_load_pretrained_model.ipynb
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+notebooks: $(READY)
+	$(BIN)/python tests/store_outputs.py
+
+style: $(READY)
+	$(BIN)/ruff format . && $(BIN)/ruff check .
+
+clean:
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis
