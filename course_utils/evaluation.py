@@ -1,0 +1,188 @@
+"""Lesson 6: how good is it? Metrics with intervals, baselines to beat, predictions to look at.
+
+Every metric is scikit-learn's, every interval scipy's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from scipy.stats import binomtest, bootstrap
+from sklearn.dummy import DummyClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch.nn import functional as F
+from transformers import PreTrainedTokenizerBase
+
+from course_utils.pipeline import collate
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions beside the truth. `true`, `predicted`: class ids, shape (n,); `probabilities`: (n, classes)."""
+
+    labels: list[str]
+    true: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right predictions."""
+        return float(accuracy_score(self.true, self.predicted))
+
+    @property
+    def macro_f1(self) -> float:
+        """The plain mean of the classes' F1: every class counts the same, however rare."""
+        return macro_f1(self.true, self.predicted)
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats: minus the log of the probability given to the true class."""
+        own = self.probabilities[np.arange(len(self.true)), self.true]
+        return float(-np.log(np.clip(own, 1e-12, 1)).mean())
+
+    def class_table(self) -> pd.DataFrame:
+        """Precision, recall, F1 and number of true examples (support), one row a class."""
+        scores = precision_recall_fscore_support(
+            self.true, self.predicted, labels=range(len(self.labels)), zero_division=0
+        )
+        return pd.DataFrame(dict(zip(["precision", "recall", "f1", "support"], scores, strict=True)), index=self.labels)
+
+    def confusion_table(self) -> pd.DataFrame:
+        """Counts of (true class, predicted class): true classes in rows, predictions in columns."""
+        counts = confusion_matrix(self.true, self.predicted, labels=range(len(self.labels)))
+        return pd.DataFrame(
+            counts, index=pd.Index(self.labels, name="true"), columns=pd.Index(self.labels, name="predicted")
+        )
+
+    def worst_errors(self, texts: Sequence[str], count: int = 5) -> pd.DataFrame:
+        """The wrong predictions that the model was surest of, surest first."""
+        sure = self.probabilities.max(axis=1)
+        wrong = np.flatnonzero(self.true != self.predicted)
+        worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
+        return pd.DataFrame(
+            {
+                "text": [texts[i] for i in worst],
+                "true": [self.labels[self.true[i]] for i in worst],
+                "predicted": [self.labels[self.predicted[i]] for i in worst],
+                "confidence": sure[worst],
+            }
+        )
+
+
+def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean F1 over the classes that occur in `true`; a class that is never predicted right counts 0."""
+    return float(f1_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
+
+
+# --- predictions ------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def predict_logits(model, sequences: Sequence[Sequence[int]], batch_size: int = 64) -> torch.Tensor:
+    """Run a classifier over token-id lists: logits, shape (n, classes), in the order given, on the CPU.
+
+    Rows are batched by length for speed; dropout is off meanwhile. The result depends neither on `batch_size` nor
+    on what else is in the batch.
+    """
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    logits = torch.empty(len(sequences), model.config.num_labels)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        rows = [{"input_ids": sequences[i], "label": 0} for i in chosen]
+        batch = collate(rows, model.config.pad_token_id)
+        logits[chosen] = model(input_ids=batch["input_ids"].to(device)).logits.float().cpu()
+    model.train(was_training)
+    return logits
+
+
+def evaluate(model, dataset: Dataset, batch_size: int = 64) -> Evaluation:
+    """Compare a classifier's predictions with the labels of a tokenized data set. Raises ValueError if it is empty."""
+    if len(dataset) == 0:
+        raise ValueError("There are no rows to evaluate on.")
+    logits = predict_logits(model, dataset["input_ids"], batch_size)
+    probabilities = F.softmax(logits, dim=-1).numpy()
+    names = dataset.features["label"].names
+    return Evaluation(names, np.array(dataset["label"]), probabilities.argmax(axis=1), probabilities)
+
+
+def predict(model, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int = 128) -> pd.DataFrame:
+    """Label new texts: a table with text, label and confidence (the probability of that label, 0 to 1).
+
+    Raises ValueError for a single string or an empty text.
+    """
+    if isinstance(texts, str):
+        raise ValueError("predict takes a list of texts: write predict(model, tokenizer, [text]).")
+    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if empty:
+        raise ValueError(f"Text number {empty[0]} is empty: there is nothing to label.")
+    ids = tokenizer(list(texts), truncation=True, max_length=max_tokens, split_special_tokens=True).input_ids
+    confidence, label_ids = F.softmax(predict_logits(model, ids), dim=-1).max(dim=-1)
+    labels = [model.config.id2label[i] for i in label_ids.tolist()]
+    return pd.DataFrame({"text": list(texts), "label": labels, "confidence": confidence.numpy()})
+
+
+# --- how sure can we be? ----------------------------------------------------------------------------------------
+
+
+def accuracy_interval(true: np.ndarray, predicted: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval for accuracy (Wilson 1927): where it may lie on all such texts, given this sample."""
+    right = int((np.asarray(true) == np.asarray(predicted)).sum())
+    interval = binomtest(right, len(true)).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(
+    true, predicted, metric=macro_f1, level: float = 0.95, resamples: int = 1000
+) -> tuple[float, float]:
+    """Percentile bootstrap interval for any metric(true, predicted): evaluate it on redrawn test sets (Efron 1979)."""
+    result = bootstrap(
+        (np.asarray(true), np.asarray(predicted)), metric, paired=True, vectorized=False, n_resamples=resamples,
+        confidence_level=level, method="percentile", rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def difference_interval(
+    true, first, second, metric=macro_f1, level: float = 0.95, resamples: int = 1000
+) -> tuple[float, float]:
+    """Bootstrap interval for metric(first) - metric(second) on the same test rows. Zero inside: no difference shown."""
+    result = bootstrap(
+        (np.asarray(true), np.asarray(first), np.asarray(second)), lambda t, a, b: metric(t, a) - metric(t, b),
+        paired=True, vectorized=False, n_resamples=resamples, confidence_level=level, method="percentile",
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+# --- baselines --------------------------------------------------------------------------------------------------
+
+
+def majority_baseline() -> DummyClassifier:
+    """The baseline that always answers with the commonest training label."""
+    return DummyClassifier(strategy="most_frequent")
+
+
+def tfidf_baseline() -> Pipeline:
+    """TF-IDF word and word-pair weights into a logistic regression: quick, strong, and blind to word order."""
+    return make_pipeline(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=10, max_iter=1000, class_weight="balanced"),
+    )
+
+
+def evaluate_baseline(pipeline, train: Dataset, test: Dataset) -> Evaluation:
+    """Fit a scikit-learn text classifier on the texts of one tokenized data set, evaluate it on another."""
+    pipeline.fit(list(train["text"]), np.array(train["label"]))
+    names, texts = train.features["label"].names, list(test["text"])
+    probabilities = np.zeros((len(test), len(names)))
+    probabilities[:, pipeline.classes_] = pipeline.predict_proba(texts)
+    return Evaluation(names, np.array(test["label"]), np.asarray(pipeline.predict(texts)), probabilities)
