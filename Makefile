@@ -21,7 +21,7 @@ $(READY): requirements.txt pyproject.toml
 	@touch $(READY)
 
 lab: $(READY)
-	$(BIN)/jupyter lab $(AS_ROOT) notebooks/01_load_pretrained_model.ipynb
+	$(BIN)/jupyter lab $(AS_ROOT) --LabApp.default_url=/lab/tree/notebooks/01_load_pretrained_model.ipynb
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -5,11 +5,16 @@ A check is a judge with `@exercise` on top. A judge takes the learner's answer a
 shows; for a wrong one it raises `Hint` with a sentence about that very mistake.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import wraps
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 
 class Hint(Exception):
@@ -211,3 +216,293 @@ def tiny_classifier() -> torch.nn.Module:
 
     sizes = {"vocab_size": 10, "n_positions": 8, "n_embd": 8, "n_layer": 1, "n_head": 1}
     return GPT2ForSequenceClassification(GPT2Config(**sizes, num_labels=2, pad_token_id=0))
+
+
+# --- lesson 4: the training pipeline ----------------------------------------------------------------------------
+
+
+@exercise
+def check_cosine_factor(answer: Callable) -> str:
+    """Judge `cosine_factor(step, steps, warmup)`: warm-up, then half a cosine wave down to zero."""
+    factors = [float(filled(answer(step, 100, 10))) for step in range(101)]
+    if min(factors) < -1e-6:
+        raise Hint("the factor becomes negative: a cosine runs from 1 to -1, so add 1 and halve.")
+    if max(factors) > 1.5:
+        raise Hint("the factor reaches 2: 1 + cos runs from 2 to 0, so halve it.")
+    if abs(factors[0]) > 1e-6:
+        raise Hint("at step 0 the factor should be 0: during warm-up it is step / warmup.")
+    if abs(factors[10] - 1) > 1e-6:
+        raise Hint("right after the warm-up the factor should be 1: let progress start there, not at step 0.")
+    if abs(factors[100]) > 1e-6:
+        raise Hint("at the last step the factor should be 0: progress is (step - warmup) / (steps - warmup).")
+    right = [s / 10 if s < 10 else (1 + math.cos(math.pi * (s - 10) / 90)) / 2 for s in range(101)]
+    wrong = [s for s in range(101) if abs(factors[s] - right[s]) > 1e-6]
+    if wrong:
+        raise Hint(f"of 100 steps with 10 of warm-up, step {wrong[0]} should have {right[wrong[0]]:.3f}.")
+    return "0 at the start, 1 after the warm-up, a half in the middle of what follows, 0 at the end."
+
+
+class BagOfTokens(nn.Module):
+    """A tiny classifier that is called like the real one, for the checks."""
+
+    def __init__(self, tokens: int = 20, classes: int = 3):
+        super().__init__()
+        self.score = nn.EmbeddingBag(tokens, classes)
+
+    def forward(self, input_ids: torch.Tensor) -> SimpleNamespace:
+        """Score texts of equal length, shape (batch, length): an object with `logits`, shape (batch, classes)."""
+        return SimpleNamespace(logits=self.score(input_ids))
+
+
+@exercise
+def check_accumulate(answer: Callable) -> str:
+    """Judge `accumulate(model, batches)`: the gradient of the mean loss over all rows."""
+    numbers = torch.Generator().manual_seed(0)
+    model, sizes = BagOfTokens(), (6, 2, 1)
+    batches = [
+        {
+            "input_ids": torch.randint(20, (n, 5), generator=numbers),
+            "labels": torch.randint(3, (n,), generator=numbers),
+        }
+        for n in sizes
+    ]
+
+    def gradient(factors: Sequence[float]) -> torch.Tensor:
+        losses = [F.cross_entropy(model(b["input_ids"]).logits, b["labels"]) for b in batches]
+        return torch.autograd.grad(sum(f * x for f, x in zip(factors, losses, strict=True)), model.score.weight)[0]
+
+    model.zero_grad()
+    answer(model, list(batches))
+    result = model.score.weight.grad
+    if result is None:
+        raise Blank
+    known = {
+        (1, 1, 1): "the losses are not scaled: a sum of means is not the mean over all rows.",
+        (
+            1 / 3,
+            1 / 3,
+            1 / 3,
+        ): "each batch counts the same, however many rows it has: weigh it by its share of the rows.",
+        (6, 2, 1): "this is the gradient of the sum over all rows: divide by their number.",
+        (0, 0, 1 / 9): "only the last batch is left in the gradient: do not reset it in between.",
+        (0, 0, 1): "only the last batch is left in the gradient: do not reset it in between.",
+    }
+    for factors, hint in known.items():
+        if torch.allclose(result, gradient(factors), atol=1e-6):
+            raise Hint(hint)
+    if not torch.allclose(result, gradient([n / 9 for n in sizes]), atol=1e-6):
+        raise Hint("the gradient differs from that of one batch with all nine rows of the example.")
+    return "batches of 6, 2 and 1 rows give the gradient of one batch of 9."
+
+
+@exercise
+def check_training_megabytes(answer: Callable) -> str:
+    """Judge `training_megabytes(model)`: four numbers for a trainable parameter, one for a frozen one."""
+    model = nn.Sequential(nn.Linear(999, 300), nn.Linear(999, 200))  # 300,000 and 200,000 parameters
+    model[0].requires_grad_(False)
+    result = float(filled(answer(model)))
+    known = {
+        8.0: "frozen parameters have neither gradient nor moments: they are held once, not four times.",
+        3.2: "frozen parameters are held too: count each of them once.",
+        2.0: "you count the parameters alone: trainable ones have a gradient and two moments besides.",
+        2.8: "you count parameters and gradients; AdamW keeps two moments besides.",
+        3.6: "AdamW keeps two moments for each trainable parameter, not one.",
+        1.1: "these are millions of numbers: each takes p.element_size() bytes.",
+    }
+    for wrong, hint in known.items():
+        if math.isclose(result, wrong, rel_tol=1e-6):
+            raise Hint(hint)
+    if math.isclose(result * 2**20, 4.4e6, rel_tol=1e-6):
+        raise Hint("you divide by 2 to the 20th; here a MB is a million bytes.")
+    if not math.isclose(result, 4.4, rel_tol=1e-6):
+        raise Hint(f"300,000 frozen and 200,000 trainable fp32 parameters take 4.4 MB, your function says {result:g}.")
+    return "300,000 frozen and 200,000 trainable parameters take 4.4 MB; all trainable, they would take 8."
+
+
+# --- lesson 5: fine-tune ----------------------------------------------------------------------------------------
+
+
+@exercise
+def check_cross_entropy(cross_entropy: Callable) -> str:
+    """`cross_entropy(logits, labels)`: the mean loss, for logits of any size."""
+    logits, labels = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 1, 1])
+    result = torch.as_tensor(filled(cross_entropy(logits.clone(), labels)), dtype=torch.float32)
+    right = torch.nn.functional.cross_entropy(logits, labels)
+    rows = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    mistakes = [
+        (rows, "you return one loss for each row: take their mean"),
+        (rows.sum(), "you return the sum of the rows' losses: divide by their number, or take the mean"),
+        (-right, "the sign is wrong: the loss is *minus* the log of the true class's probability"),
+        (right / torch.tensor(2.0).log(), "your loss is in bits: take the natural logarithm, log, not log2"),
+        (-logits.log_softmax(dim=1).mean(), "you average over all classes: pick the true class's entry of each row"),
+        (-logits.log_softmax(dim=0)[torch.arange(3), labels].mean(), "you sum down the columns: classes are dim=1"),
+    ]
+    for wrong, reason in mistakes:
+        if result.shape == wrong.shape and torch.allclose(result, wrong, atol=1e-4):
+            raise Hint(f"{reason}.")
+    if result.shape != () or not torch.allclose(result, right, atol=1e-4):
+        raise Hint(f"for the example the loss is {right.item():.3f}, yours is {round_all(result)}.")
+    large = torch.tensor([[1000.0, 999.0], [-1000.0, -999.0]])
+    result = torch.as_tensor(cross_entropy(large, torch.tensor([0, 0])))
+    if not result.isfinite():
+        raise Hint(
+            f"right for small logits; for [1000, 999] and [-1000, -999] it is {result.item()}: shift each row first."
+        )
+    if not torch.allclose(result, torch.tensor(0.813262), atol=1e-3):
+        raise Hint(
+            "right for small logits, not for large ones: subtract the largest of *each row*, not of the whole batch."
+        )
+    return "right at any size. This is what F.cross_entropy does, and why it wants logits and not probabilities."
+
+
+@exercise
+def check_train_on(train_on: Callable) -> str:
+    """`train_on(model, batches, optimizer)`: one step for each batch, with fresh gradients."""
+    model = torch.nn.Linear(2, 2, bias=False)
+    start = torch.tensor([[0.1, 0.2], [0.3, 0.4]])
+    batches = [(torch.tensor([[1.0, 2.0]]), torch.tensor([0])), (torch.tensor([[2.0, 1.0]]), torch.tensor([1]))]
+
+    def train(count, kept=0.0):
+        """Weights and losses after `count` batches by the rule; `kept` is the share of old gradient not zeroed."""
+        weight, gradient, losses = start.clone(), torch.zeros(2, 2), []
+        for x, y in batches[:count]:
+            logits = x @ weight.T
+            losses.append(torch.nn.functional.cross_entropy(logits, y).item())
+            truth = torch.nn.functional.one_hot(y, 2)
+            gradient = kept * gradient + (logits.softmax(dim=1) - truth).T @ x
+            weight = weight - 0.5 * gradient
+        return weight, losses
+
+    with torch.no_grad():
+        model.weight.copy_(start)
+    losses = filled(train_on(model, batches, torch.optim.SGD(model.parameters(), lr=0.5)))
+    weight = model.weight.detach()
+    if len(losses) != len(batches):
+        raise Hint(f"for {len(batches)} batches it should return {len(batches)} losses, yours returns {len(losses)}.")
+    if torch.equal(weight, start):
+        raise Hint(
+            "the weights have not moved: call optimizer.step() after backward(), and zero_grad() only after step()."
+        )
+    if torch.allclose(weight, train(2, kept=1.0)[0]):
+        raise Hint("the second step uses the first batch's gradient as well: call optimizer.zero_grad() in every turn.")
+    if torch.allclose(weight, train(1)[0]):
+        raise Hint("only the first batch has moved the weights: one step belongs to each batch, inside the loop.")
+    if any(isinstance(loss, torch.Tensor) for loss in losses):
+        raise Hint("you keep the loss tensors, and with them the memory of every forward pass: store loss.item().")
+    expected, expected_losses = train(2)
+    if not torch.allclose(weight, expected, atol=1e-6) or abs(sum(losses) - sum(expected_losses)) > 1e-5:
+        raise Hint("weights or losses are not those of one plain step a batch: forward, backward, step, zero_grad.")
+    return "one step a batch with fresh gradients. Everything else in a training loop is built around these lines."
+
+
+@exercise
+def check_stop_early(stop_early: Callable) -> str:
+    """`stop_early(scores, patience)`: (best epoch, last epoch trained), both from 1."""
+    dips = [0.30, 0.50, 0.45, 0.48, 0.47, 0.60]
+    result = tuple(filled(stop_early(list(dips), 2)))
+    if result == (1, 3):
+        raise Hint("epochs count from 1, and you count from 0.")
+    if result == (6, 6):
+        raise Hint("0.48 is better than the epoch before, but no new best: compare with the best so far.")
+    if result == (2, 5):
+        raise Hint(
+            "with patience 2, the second epoch in a row without a new best is the last; yours goes on for one more."
+        )
+    if result == (2, 6) or result == (4, 4):
+        raise Hint(f"for {dips} and patience 2 the best epoch is 2, and training ends with epoch 4, not {result}.")
+    if result != (2, 4):
+        raise Hint(f"for {dips} and patience 2 it should return (2, 4), not {result}.")
+    ties = tuple(stop_early([0.5, 0.5, 0.5, 0.5], 2))
+    if ties != (1, 3):
+        raise Hint(f"four equal scores and patience 2 give (1, 3), since an equal score is no new best; yours: {ties}.")
+    if tuple(stop_early([0.3, 0.2, 0.4, 0.35, 0.5, 0.6], 2))[1] == 4:
+        raise Hint("patience counts epochs in a row: each new best starts the count anew.")
+    rising, long = tuple(stop_early([0.1, 0.2, 0.3], 1)), tuple(stop_early([0.3, 0.2], 5))
+    if rising != (3, 3) or long != (1, 2):
+        raise Hint(
+            "right when training stops early, but not when the scores run out first: the last epoch is then the last."
+        )
+    return "early stopping keeps the best epoch and pays for it with `patience` epochs that it could have saved."
+
+
+# --- lesson 6: evaluate -----------------------------------------------------------------------------------------
+
+
+@exercise
+def check_precision_recall(precision_recall: Callable) -> str:
+    """`precision_recall(matrix)`: two arrays from a confusion matrix with true classes in rows."""
+    matrix = np.array([[8, 2, 0], [1, 3, 0], [0, 4, 0]])
+    with np.errstate(all="ignore"):  # a division by zero shows in the numbers
+        precision, recall = filled(precision_recall(matrix.copy()))
+    precision, recall = np.asarray(precision, dtype=float), np.asarray(recall, dtype=float)
+    if precision.shape != (3,) or recall.shape != (3,):
+        raise Hint(
+            f"three classes, so two arrays of three numbers; yours have the shapes {precision.shape}, {recall.shape}."
+        )
+    if np.allclose(precision[:2], [0.8, 0.75]) and np.allclose(recall[:2], [8 / 9, 3 / 9]):
+        raise Hint("they are swapped: precision divides by what was *predicted* as the class, the sum of its column.")
+    if np.allclose(precision[:2], [8 / 18, 3 / 18]):
+        raise Hint(
+            "you divide by the number of all tickets: precision divides by the class's column, recall by its row."
+        )
+    if not (np.allclose(precision[:2], [8 / 9, 3 / 9]) and np.allclose(recall, [0.8, 0.75, 0])):
+        raise Hint("for [[8, 2, 0], [1, 3, 0], [0, 4, 0]] the first class has precision 8/9 and recall 8/10.")
+    if np.isnan(precision).any():
+        raise Hint("the third class is never predicted, and 0 / 0 is not a number: let its precision be 0.")
+    with np.errstate(all="ignore"):
+        unseen = np.asarray(precision_recall(np.array([[5, 1], [0, 0]]))[1], dtype=float)
+    if precision[2] != 0 or not np.allclose(unseen, [5 / 6, 0]):
+        raise Hint("where nothing was predicted the precision is 0, where nothing occurs the recall is 0.")
+    return "precision reads columns, recall reads rows, and a class that is never predicted gets 0."
+
+
+@exercise
+def check_accuracy_on_surest(accuracy_on_surest: Callable) -> str:
+    """`accuracy_on_surest(probabilities, true, share)`: accuracy where the model is most confident."""
+    sure = np.array([0.75, 0.97, 0.6, 0.9, 0.66, 0.93, 0.55, 0.86, 0.82, 0.7])
+    right = np.array([0, 1, 0, 1, 1, 0, 0, 1, 1, 0], dtype=bool)
+    predicted = np.arange(10) % 2
+    probabilities = np.where(np.arange(2) == predicted[:, None], sure[:, None], 1 - sure[:, None])
+    true = np.where(right, predicted, 1 - predicted)
+    result = float(filled(accuracy_on_surest(probabilities.copy(), true.copy(), 0.5)))
+    mistakes = {
+        0.2: "you take the least sure half: sort so that the highest confidence comes first",
+        0.4: "you count the right ones among the surest half but divide by all tickets: divide by those that were kept",
+        0.5: "that is the accuracy on all tickets: keep only the surest half",
+        0.6: "that is the first half as it stands in the list: sort by confidence first",
+        1.0: "you sort by the probability of the *true* class, which nobody knows in use: confidence is the row's maximum",
+    }
+    for value, reason in mistakes.items():
+        if np.isclose(result, value):
+            raise Hint(f"{reason}.")
+    if not np.isclose(result, 0.8):
+        raise Hint(f"in the example, 4 of the 5 surest answers are right, 0.8; yours is {result:.2f}.")
+    shares = [float(accuracy_on_surest(probabilities, true, share)) for share in (0.1, 0.2, 1)]
+    if not np.allclose(shares, [1, 0.5, 0.5]):
+        raise Hint("right for one half, not for other shares: keep round(share * n) of the tickets.")
+    return "the surest half is right more often than the whole, which is what makes abstaining worth while."
+
+
+@exercise
+def check_tickets_needed(tickets_needed: Callable) -> str:
+    """`tickets_needed(accuracy, half_width)`: test tickets for a 95 % interval of a given half-width."""
+    result = filled(tickets_needed(0.8, 0.03))
+    if result != int(result):
+        raise Hint(f"{result:.1f} tickets cannot be had: round up to a whole number.")
+    mistakes = {
+        682: "682 are just too few: round up, not down",
+        178: "the 1.96 is missing: without it you get a 68 % interval",
+        27: "solve for n: the square root hides it, so square both sides",
+        26: "solve for n: the square root hides it, so square both sides",
+        171: "that is the number for plus or minus 0.06: half_width is already the half",
+        2732: "that is the number for plus or minus 0.015: half_width is already the half",
+        712: "you round 1.96 to 2, which costs 29 tickets of work",
+        349: "1.96 has to be squared as well",
+    }
+    if result in mistakes:
+        raise Hint(f"{mistakes[result]}.")
+    if result != 683:
+        raise Hint(f"for an accuracy of 0.8 within 0.03 it takes 683 tickets, yours says {result}.")
+    if tickets_needed(0.5, 0.05) != 385:
+        raise Hint("right for 0.8 within 0.03, but not for 0.5 within 0.05 (385): use both arguments.")
+    return "683 tickets for 3 points either way. Whoever reports gains of one point needs some 6,000."

@@ -4,10 +4,14 @@
 `distilgpt2`, `gpt2-medium`, ...). All of them are transformers' own GPT-2 classes.
 """
 
+import socket
+import urllib.parse
+import urllib.request
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import huggingface_hub
 import pandas as pd
 import torch
 import transformers
@@ -35,19 +39,37 @@ def locate_model(name: str) -> str:
     return str(DATA / name) if name == "gpt2-mini" else str(name)
 
 
-def load_or_explain(loader, name: str, **options):
-    """Call a `from_pretrained`; on failure raise OSError with one sentence on what to do."""
+def hub_answers(seconds: float = 3.0) -> bool:
+    """Find out within `seconds` whether the hub can be reached; its own client would retry for a minute."""
+    if huggingface_hub.is_offline_mode():
+        return False
+    if "https" in urllib.request.getproxies():
+        return True  # behind a proxy only a real request could tell
     try:
-        return loader(locate_model(name), **options)
+        host = urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname
+        socket.create_connection((host, 443), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def load_or_explain(loader, name: str, **options):
+    """Call a `from_pretrained`; on failure raise OSError with one sentence on what to do.
+
+    Local folders and models in the hub's cache load without a network.
+    """
+    place = locate_model(name)
+    is_folder = Path(place).is_dir()
+    try:
+        return loader(place, local_files_only=is_folder or not hub_answers(), **options)
     except (OSError, ValueError) as error:
-        if Path(name).is_dir():
-            raise OSError(
-                f"The folder {name!r} holds no GPT-2 that transformers can load ({type(error).__name__})."
-            ) from None
-        raise OSError(
-            f"No model {name!r}: it is neither 'gpt2-mini' nor a local folder, and the hub gave no answer; check the "
-            "spelling, connect to the network once to download it, or give the folder of a saved model."
-        ) from None
+        reason = type(error).__name__
+    if is_folder:
+        raise OSError(f"The folder {name!r} holds no GPT-2 that transformers can load ({reason}).")
+    raise OSError(
+        f"No model {name!r}: it is neither 'gpt2-mini' nor a local folder, and the hub gave no answer; check the "
+        "spelling, connect to the network once to download it, or give the folder of a saved model."
+    )
 
 
 def load_tokenizer(name: str = "gpt2-mini") -> PreTrainedTokenizerBase:

@@ -59,6 +59,18 @@ class History:
         return pd.DataFrame(self.epochs, columns=columns).set_index("epoch")
 
 
+def group_batches(loader, count: int) -> Iterator[list[dict]]:
+    """Yield lists of `count` batches; the last one may be shorter."""
+    group = []
+    for batch in loader:
+        group.append(batch)
+        if len(group) == count:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
 def train_steps(model, loader, optimizer, scheduler, settings: FineTuneSettings) -> Iterator[float]:
     """Train on each batch of `loader` once; yield the mean loss of each optimizer step, after the step.
 
@@ -66,27 +78,25 @@ def train_steps(model, loader, optimizer, scheduler, settings: FineTuneSettings)
     """
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    batches, losses = len(loader), []
-    for i, batch in enumerate(loader, start=1):
-        # The last step of an epoch may have fewer batches than `accumulate`.
-        in_this_step = min(settings.accumulate, batches - (i - 1) // settings.accumulate * settings.accumulate)
-        logits = model(input_ids=batch["input_ids"]).logits
-        loss = F.cross_entropy(logits, batch["labels"], label_smoothing=settings.label_smoothing)
-        (loss / in_this_step).backward()
-        losses.append(loss.item())
-        if i % settings.accumulate == 0 or i == batches:
-            nn.utils.clip_grad_norm_(parameters, settings.clip)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            step_loss = sum(losses) / len(losses)
-            if not math.isfinite(step_loss):
-                raise FloatingPointError(
-                    f"The loss became {step_loss}: training has diverged; lower the learning rate of "
-                    f"{settings.learning_rate:g}, by a factor of 3 at first."
-                )
-            yield step_loss
-            losses = []
+    for group in group_batches(loader, settings.accumulate):
+        rows = sum(len(batch["labels"]) for batch in group)
+        step_loss = 0.0
+        for batch in group:
+            logits = model(input_ids=batch["input_ids"]).logits
+            losses = F.cross_entropy(logits, batch["labels"], label_smoothing=settings.label_smoothing, reduction="sum")
+            loss = losses / rows  # over the rows of the whole step, so that each row counts the same
+            loss.backward()
+            step_loss += loss.item()
+        nn.utils.clip_grad_norm_(parameters, settings.clip)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        if not math.isfinite(step_loss):
+            raise FloatingPointError(
+                f"The loss became {step_loss}: training has diverged; lower the learning rate of "
+                f"{settings.learning_rate:g}, by a factor of 3 at first."
+            )
+        yield step_loss
 
 
 def fine_tune(

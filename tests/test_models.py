@@ -20,6 +20,7 @@ from course_utils.models import (
     load_fine_tuned,
     load_language_model,
     load_tokenizer,
+    match_vocabulary,
     parameter_table,
     replace_head,
     save_classifier,
@@ -115,7 +116,7 @@ def test_generated_text_is_made_of_english_words(tokenizer):
 
 def test_an_unknown_model_is_refused_in_one_sentence_and_at_once():
     start = time.monotonic()
-    with pytest.raises(OSError, match=r"No model 'gpt2-maxi'.*hub gave no answer.*local") as error:
+    with pytest.raises(OSError, match=r"No model 'gpt2-maxi'.*hub gave no answer.*folder of a") as error:
         load_language_model("gpt2-maxi")
     assert "\n" not in str(error.value)
     assert time.monotonic() - start < 10
@@ -211,6 +212,14 @@ def test_predictions_do_not_depend_on_padding():
     torch.testing.assert_close(alone, padded, atol=1e-4, rtol=1e-4)
 
 
+def test_dropout_acts_on_a_pretrained_body_too():
+    """A config that says 0.1 is not enough: the modules themselves must drop."""
+    model = load_classifier(LABELS, dropout=0.25)
+    assert {module.p for module in model.modules() if isinstance(module, nn.Dropout)} == {0.25}
+    ids = torch.tensor([[3, 4, 5, 6]])
+    assert not torch.equal(model.train()(ids).logits, model(ids).logits)
+
+
 def test_a_real_end_of_text_token_counts_as_text():
     """If pad and end-of-text were one token, these two inputs would get the same logits."""
     model = load_classifier(LABELS)
@@ -280,3 +289,30 @@ def test_a_saved_classifier_comes_back_the_same(tmp_path):
 def test_loading_a_classifier_that_was_never_saved_says_so(tmp_path):
     with pytest.raises(OSError, match="No saved classifier"):
         load_fine_tuned(tmp_path / "nothing")
+
+
+def test_a_saved_task_layer_comes_back_too(tmp_path):
+    model = replace_head(load_classifier(LABELS), hidden=16).eval()
+    save_classifier(model, load_tokenizer(), tmp_path)
+    again, _ = load_fine_tuned(tmp_path)
+    torch.testing.assert_close(logits_of(again, [[3, 4, 5]]), logits_of(model, [[3, 4, 5]]))
+
+
+def test_a_saved_classifier_of_a_model_without_pad_token_comes_back_too(like_gpt2, tmp_path):
+    model = load_classifier(LABELS, like_gpt2).eval()
+    save_classifier(model, load_tokenizer(like_gpt2), tmp_path)
+    again, tokenizer = load_fine_tuned(tmp_path)
+    assert tokenizer.pad_token_id == again.config.pad_token_id
+    torch.testing.assert_close(logits_of(again, [[3, 4, 5]]), logits_of(model, [[3, 4, 5]]))
+
+
+def test_new_tokens_take_no_probability_from_the_others():
+    """Real GPT-2's logits lie far below zero: a random new row, near zero, would win every prediction."""
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=1000, n_positions=16, n_embd=16, n_layer=1, n_head=2))
+    with torch.no_grad():
+        model.transformer.ln_f.bias.fill_(5.0)
+        model.transformer.wte.weight.sub_(1.0)
+    tokenizer = AutoTokenizer.from_pretrained(MINI)
+    logits = logits_of(match_vocabulary(model, tokenizer), [[1, 2, 3]])[0, -1]
+    assert logits.shape == (len(tokenizer),)
+    assert logits.softmax(-1)[1000:].max() <= 1.01 / 1000
