@@ -470,7 +470,7 @@ def check_accuracy_on_surest(accuracy_on_surest: Callable) -> str:
         0.4: "you count the right ones among the surest half but divide by all tickets: divide by those that were kept",
         0.5: "that is the accuracy on all tickets: keep only the surest half",
         0.6: "that is the first half as it stands in the list: sort by confidence first",
-        1.0: "you sort by the probability of the *true* class, which nobody knows in use: confidence is the row's maximum",
+        1.0: "you sort by the probability of the *true* class, which nobody knows in use: take the row's maximum",
     }
     for value, reason in mistakes.items():
         if np.isclose(result, value):

@@ -1,6 +1,6 @@
 """Lesson 6: how good is it? Metrics with intervals, baselines to beat, predictions to look at.
 
-Every metric is scikit-learn's, every interval scipy's.
+Metrics are scikit-learn's, intervals scipy's.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 from sklearn.pipeline import Pipeline, make_pipeline
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
@@ -77,8 +77,16 @@ class Evaluation:
 
 
 def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 over the classes that occur in `true`; a class that is never predicted right counts 0."""
-    return float(f1_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0))
+    """Mean F1 over the classes that occur in `true`; a class that is never predicted right counts 0.
+
+    The same number as scikit-learn's f1_score, from three counts: a bootstrap asks for it thousands of times, and
+    f1_score spends nearly all of its time on checking its input.
+    """
+    classes = max(true.max(), predicted.max()) + 1
+    right = np.bincount(true[true == predicted], minlength=classes)
+    there, answered = np.bincount(true, minlength=classes), np.bincount(predicted, minlength=classes)
+    occurs = there > 0
+    return float((2 * right[occurs] / (there[occurs] + answered[occurs])).mean())
 
 
 # --- predictions ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Every figure of the lessons. Each function draws one figure and prints the same facts as a line of text.
 
-Figures can be read without colour: lines differ in dash and marker, bars in hatching, cells hold their numbers.
+Figures can be read without colour: lines differ in dash and marker, bars in hatching, cells hold their numbers. In a
+summary, ≈ stands before a number that was measured on a trained model.
 """
 
 from collections.abc import Sequence
@@ -39,8 +40,8 @@ def plot_history(history, title: str = "Fine-tuning") -> Figure:
     if history.best_epoch is not None:
         right.axvline(history.best_epoch, color="black", linestyle=":", label=f"best epoch: {history.best_epoch}")
         right.legend(loc="lower right")
-        best = f"validation macro-F1 is best at {epochs['macro_f1'].max():.1f}"
-    print(f"Figure: training loss goes from {history.loss[0]:.1f} to {smooth(history.loss)[-1]:.1f}; {best}.")
+        best = f"validation macro-F1 is best at ≈ {epochs['macro_f1'].max():.2f}"
+    print(f"Figure: training loss goes from ≈ {history.loss[0]:.2f} to ≈ {smooth(history.loss)[-1]:.2f}; {best}.")
     plt.close(figure)
     return figure
 
@@ -120,7 +121,7 @@ def plot_confusion(evaluation) -> Figure:
     off = counts.where(~np.eye(len(counts), dtype=bool), 0).stack()
     true, predicted = off.idxmax()
     print(
-        f"Figure: {np.trace(counts)} of {counts.to_numpy().sum()} on the diagonal; "
+        f"Figure: ≈ {np.trace(counts)} of {counts.to_numpy().sum()} on the diagonal; "
         f"the commonest mix-up is {true!r} taken for {predicted!r}."
     )
     plt.close(figure)
@@ -141,7 +142,7 @@ def plot_comparison(scores: dict[str, tuple[float, float, float]], metric: str =
     axes.grid(axis="x", alpha=0.3)
     print(
         f"Figure: {metric} "
-        + "; ".join(f"{n} {v:.2f} ({low:.2f} to {high:.2f})" for n, (v, low, high) in scores.items())
+        + "; ".join(f"{n} ≈ {v:.2f} (≈ {low:.2f} to ≈ {high:.2f})" for n, (v, low, high) in scores.items())
         + "."
     )
     plt.close(figure)

@@ -82,7 +82,15 @@ def test_a_difference_of_nothing_is_not_shown_and_a_large_one_is():
 
 def test_macro_f1_counts_a_class_never_predicted_as_zero():
     assert macro_f1(np.array([0, 0, 1]), np.array([0, 0, 0])) == pytest.approx(0.4)
-    assert macro_f1(np.array([0, 1]), np.array([0, 1])) == f1_score([0, 1], [0, 1], average="macro")
+
+
+def test_macro_f1_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 8):
+        true, predicted = rng.integers(0, classes, (2, 60))
+        true[:3], predicted[:2] = 0, classes - 1
+        theirs = f1_score(true, predicted, labels=np.unique(true), average="macro", zero_division=0)
+        assert macro_f1(true, predicted) == pytest.approx(theirs)
 
 
 # --- predictions ------------------------------------------------------------------------------------------------

@@ -25,20 +25,20 @@ def test_history_shows_losses_and_the_best_epoch(history, capsys):
     assert left.lines[0].get_ydata().tolist() == history.loss
     assert right.lines[0].get_ydata().tolist() == [0.3, 0.62, 0.5]
     assert right.lines[1].get_xdata()[0] == 2
-    assert "from 2.0" in capsys.readouterr().out
+    assert "from ≈ 2.00" in capsys.readouterr().out
 
 
 def test_confusion_writes_every_count_and_names_the_commonest_mix_up(capsys):
     true, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 0, 1])
     figure = plots.plot_confusion(Evaluation(["cat", "dog"], true, predicted, np.eye(2)[predicted]))
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "1", "2", "1"]
-    assert "2 of 5 on the diagonal; the commonest mix-up is 'dog' taken for 'cat'" in capsys.readouterr().out
+    assert "≈ 2 of 5 on the diagonal; the commonest mix-up is 'dog' taken for 'cat'" in capsys.readouterr().out
 
 
 def test_comparison_draws_an_interval_for_each(capsys):
     figure = plots.plot_comparison({"a": (0.5, 0.4, 0.6), "b": (0.7, 0.65, 0.75)})
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "a"]
-    assert "a 0.50 (0.40 to 0.60); b 0.70 (0.65 to 0.75)" in capsys.readouterr().out
+    assert "a ≈ 0.50 (≈ 0.40 to ≈ 0.60); b ≈ 0.70 (≈ 0.65 to ≈ 0.75)" in capsys.readouterr().out
 
 
 def test_the_other_figures_say_what_they_show(capsys):
