@@ -18,7 +18,6 @@ from course_utils.evaluation import (
     majority_baseline,
     predict,
     predict_logits,
-    tfidf_baseline,
 )
 from course_utils.models import load_classifier
 from course_utils.training import FineTuneSettings, fine_tune
@@ -144,15 +143,14 @@ def test_the_majority_baseline_answers_with_one_class(tokenizer):
     assert majority.accuracy == pytest.approx(0.248, abs=0.01)
 
 
-def test_what_the_course_claims_of_few_labels(tokenizer):
-    """With 16 labels a queue, fine-tuning the pre-trained GPT beats the same network from random weights."""
-    tickets = load_tickets(tokenizer, per_label=16)
+def test_pretraining_is_worth_something_with_few_labels(tokenizer):
+    """Lesson 6 shows it for seed 0, with 32 labels a queue; here are other labels, another head, another order."""
+    tickets = load_tickets(tokenizer, per_label=32, seed=1)
     names = tickets["train"].features["label"].names
-    settings = FineTuneSettings(learning_rate=1e-3, epochs=8, patience=None)
+    settings = FineTuneSettings(learning_rate=5e-4, epochs=4, patience=None, seed=1)
     scores = []
     for random_weights in (False, True):
-        model = load_classifier(names, random_weights=random_weights)
-        fine_tune(model, tickets["train"], tickets["validation"].select(range(100)), settings)
+        model = load_classifier(names, random_weights=random_weights, seed=1)
+        fine_tune(model, tickets["train"], tickets["validation"].select(range(64)), settings)
         scores.append(evaluate(model, tickets["test"]).macro_f1)
-    tfidf = evaluate_baseline(tfidf_baseline(), tickets["train"], tickets["test"]).macro_f1
-    assert scores[0] > scores[1] + 0.1, (scores, tfidf)
+    assert scores[0] > scores[1] + 0.05, scores

@@ -316,3 +316,12 @@ def test_new_tokens_take_no_probability_from_the_others():
     logits = logits_of(match_vocabulary(model, tokenizer), [[1, 2, 3]])[0, -1]
     assert logits.shape == (len(tokenizer),)
     assert logits.softmax(-1)[1000:].max() <= 1.01 / 1000
+
+
+def test_the_model_card_tells_what_pretraining_measured():
+    card, facts = (MINI / "README.md").read_text(), json.loads((MINI / "pretraining.json").read_text())
+    assert f"**{facts['bits_per_byte_overall']:.2f} bits per byte**" in card
+    assert f"**{facts['tokens_seen'] / 1e6:.1f} million tokens seen**" in card
+    for source, bits in facts["bits_per_byte"].items():
+        row = next(line for line in card.splitlines() if line.startswith(f"| {source} |"))
+        assert f"| {bits:.2f} |" in row
