@@ -79,8 +79,7 @@ class CleaningReport:
 
     def table(self) -> pd.DataFrame:
         """One row for each kind of dirt: how many rows had it, and what was done."""
-        done = {name: what for name, what in DIRT.items()}
-        counts = [(kind, len(self.rows.get(kind, [])), what) for kind, what in done.items()]
+        counts = [(kind, len(self.rows.get(kind, [])), what) for kind, what in DIRT.items()]
         return pd.DataFrame(counts, columns=["dirt", "rows", "what was done"]).set_index("dirt")
 
 

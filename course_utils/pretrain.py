@@ -283,7 +283,7 @@ def pretrain(corpus: str, out: Path, work: Path, settings: PretrainSettings, bf1
 
 def save_model(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the folder that `from_pretrained` loads: config, fp16 weights, tokenizer."""
-    # fp16 halves the file and costs nothing measurable in bits per byte.
+    # fp16 halves the file; the loaders turn it back into fp32.
     clone = GPT2LMHeadModel(model.config)
     clone.load_state_dict(model.state_dict())
     clone.half().save_pretrained(out)
