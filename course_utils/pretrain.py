@@ -26,6 +26,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedT
 
 from course_utils import QUIET
 from course_utils.checkpoints import load_checkpoint, replace_safely, save_checkpoint
+from course_utils.models import load_language_model, load_tokenizer, locate_model, set_dropout
+from course_utils.pipeline import make_optimizer, make_scheduler
 
 END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 
@@ -38,6 +40,10 @@ class PretrainSettings:
     `batch_size * context` tokens. The learning rate warms up over `warmup_steps`, holds, and falls linearly to
     zero over the last `decay_share` of `steps`: as long as the fall has not begun, `steps` may be changed when a
     run is resumed (Hu et al. 2024, MiniCPM, arXiv:2404.06395, call this warm-up, stable, decay).
+
+    With `start`, the name or folder of a saved GPT, training goes on from its weights with its tokenizer and its
+    architecture; vocabulary, width, layers and heads are then not looked at. Take another `seed` than it had, or it
+    reads the same batches again.
     """
 
     vocabulary: int = 8192
@@ -54,6 +60,7 @@ class PretrainSettings:
     clip: float = 1.0
     seed: int = 0
     mix: dict[str, float] | None = None
+    start: str | None = None
 
 
 # --- text -> tokens ---------------------------------------------------------------------------------------------
@@ -122,9 +129,12 @@ def prepare_tokens(corpus: str, work: Path, settings: PretrainSettings) -> None:
     if (work / "sources.json").exists():
         return
     sources = read_corpus(corpus)
-    # One document in three is plenty to learn 8,000 merges from, and three times as fast.
-    sample = (document for documents in sources.values() for document in documents[::3])
-    tokenizer = train_tokenizer(sample, settings.vocabulary)
+    if settings.start is not None:
+        tokenizer = load_tokenizer(settings.start)
+    else:
+        # One document in three is plenty to learn 8,000 merges from, and three times as fast.
+        sample = (document for documents in sources.values() for document in documents[::3])
+        tokenizer = train_tokenizer(sample, settings.vocabulary)
     tokenizer.save_pretrained(work / "tokenizer")
     facts = {}
     for name, documents in tqdm(sources.items(), desc="tokenize"):
@@ -163,7 +173,14 @@ def draw_batch(tokens: dict[str, np.ndarray], settings: PretrainSettings, step: 
 
 
 def build_model(settings: PretrainSettings, tokenizer: PreTrainedTokenizerFast) -> GPT2LMHeadModel:
-    """Build GPT-2's architecture with random weights. No dropout: each text is seen about once, nothing overfits."""
+    """Build GPT-2's architecture with random weights, or take those of `start`.
+
+    No dropout: each text is seen about once, nothing overfits.
+    """
+    if settings.start is not None:
+        model = set_dropout(load_language_model(settings.start), 0.0).train()
+        model.config.use_cache = False
+        return model
     torch.manual_seed(settings.seed)
     return GPT2LMHeadModel(
         GPT2Config(
@@ -281,6 +298,34 @@ def pretrain(corpus: str, out: Path, work: Path, settings: PretrainSettings, bf1
         (out / "pretraining.json").write_text(json.dumps(facts_of_run, indent=1))
 
 
+def adapt(
+    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, texts: list[str], epochs: int = 3,
+    learning_rate: float = 1e-3, batch_size: int = 16, seed: int = 0,
+) -> list[float]:  # fmt: skip
+    """Go on pre-training with the texts of a task, whose labels it does not need; return the loss of every step.
+
+    Changes the model in place. Gururangan et al. 2020, Don't Stop Pretraining, arXiv:2004.10964.
+    """
+    context = model.config.n_positions
+    ids = torch.from_numpy(encode(texts, tokenizer).astype(np.int64))
+    rng = np.random.default_rng(seed)
+    steps_per_epoch = max(1, len(ids) // (context * batch_size))
+    optimizer = make_optimizer(model, learning_rate)
+    scheduler = make_scheduler(optimizer, epochs * steps_per_epoch)
+    losses = []
+    for _ in tqdm(range(epochs * steps_per_epoch), desc="adapt", unit="step", disable=QUIET):
+        starts = rng.integers(0, max(1, len(ids) - context + 1), size=batch_size)
+        rows = torch.stack([ids[start : start + context] for start in starts])
+        loss = model(input_ids=rows, labels=rows).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    return losses
+
+
 def save_model(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Write the folder that `from_pretrained` loads: config, fp16 weights, tokenizer."""
     # fp16 halves the file; the loaders turn it back into fp32.
@@ -296,7 +341,9 @@ def report(model, held: dict, facts: dict, progress: dict, settings: PretrainSet
     scores = {name: bits_per_byte(model, held[name], facts[name]["held_out_bytes"]) for name in facts}
     total = sum(fact["held_out_bytes"] for fact in facts.values())
     losses = progress["loss"]
+    before = Path(locate_model(settings.start or "")) / "pretraining.json"
     return {
+        "continued_from": json.loads(before.read_text()) if settings.start and before.exists() else None,
         "settings": asdict(settings),
         "sources": facts,
         "tokens_seen": len(losses) * settings.batch_size * settings.context,
@@ -325,7 +372,7 @@ def main() -> None:
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (not faster on every machine)")
     parser.add_argument("--compile", action="store_true", help="compile the model first (needs a C++ compiler)")
     for field in fields(PretrainSettings):
-        kind = parse_mix if field.name == "mix" else type(field.default)
+        kind = {"mix": parse_mix, "start": str}.get(field.name, type(field.default))
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     options = vars(parser.parse_args())
     settings = PretrainSettings(**{field.name: options[field.name] for field in fields(PretrainSettings)})

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from course_utils import pretrain as p
+from course_utils.models import load_language_model
 
 SETTINGS = p.PretrainSettings(
     vocabulary=300, context=16, width=16, layers=1, heads=2, steps=12, batch_size=4, warmup_steps=2
@@ -81,6 +82,25 @@ def test_a_killed_run_goes_on_with_the_same_loss_curve(corpus, tmp_path, monkeyp
     again = run(corpus, tmp_path / "broken", replace(SETTINGS, steps=300))
     assert again["loss_curve"] == whole["loss_curve"]
     assert again["bits_per_byte"] == whole["bits_per_byte"]
+
+
+def test_a_saved_model_can_be_trained_further(corpus, tmp_path):
+    first = run(corpus, tmp_path / "first", replace(SETTINGS, steps=30))
+    start = str(tmp_path / "first" / "out")
+    second = run(corpus, tmp_path / "second", replace(SETTINGS, steps=2, start=start, seed=1, width=8))
+    assert second["continued_from"] == first
+    assert first["continued_from"] is None
+    assert second["bits_per_byte_overall"] < first["bits_per_byte_overall"]
+    tokenizers = [AutoTokenizer.from_pretrained(tmp_path / name / "out") for name in ("first", "second")]
+    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+
+
+def test_adapting_lowers_the_loss_on_texts_like_those_it_read(tiny, tokenizer):
+    model = load_language_model(tiny)
+    texts = [STORY.format(n=n) for n in range(60)]
+    losses = p.adapt(model, tokenizer, texts, epochs=20, learning_rate=1e-2, batch_size=4)
+    assert losses[-1] < losses[0] - 2
+    assert p.adapt(model, tokenizer, texts[:1], epochs=1, batch_size=4)  # less text than one window
 
 
 def test_batches_depend_on_seed_and_step_alone_and_follow_the_mix():
