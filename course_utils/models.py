@@ -25,6 +25,7 @@ from transformers import (
     GPT2LMHeadModel,
     PreTrainedTokenizerBase,
 )
+from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
 # The classification head is new on purpose, and loading takes a blink: reports and bars about them would only alarm.
 transformers.utils.logging.set_verbosity_error()
@@ -113,22 +114,40 @@ def load_language_model(name: str = "gpt2-mini") -> GPT2LMHeadModel:
     return match_vocabulary(model, tokenizer).eval()
 
 
+class MeanPooledClassifier(GPT2ForSequenceClassification):
+    """GPT-2 with a classification head on the mean of all real tokens' states, not on the last one's alone."""
+
+    def forward(self, input_ids, **options):
+        """Take ids (batch, length), padded on the right; return an output whose `logits` are (batch, classes)."""
+        states = self.transformer(input_ids).last_hidden_state
+        real = (input_ids != self.config.pad_token_id).unsqueeze(-1)
+        mean = (states * real).sum(dim=1) / real.sum(dim=1)
+        return SequenceClassifierOutputWithPast(logits=self.score(mean))
+
+
+POOLINGS = {"last": GPT2ForSequenceClassification, "mean": MeanPooledClassifier}
+
+
 def load_classifier(
     labels: Sequence[str],
     name: str = "gpt2-mini",
     dropout: float | None = None,
     random_weights: bool = False,
     seed: int = 0,
+    pooling: str = "last",
 ) -> GPT2ForSequenceClassification:
-    """Load a GPT-2 body with a fresh classification head that reads the last real token of a text.
+    """Load a GPT-2 body with a fresh classification head.
 
     `labels` names the classes in the order of their ids. `dropout` (0 to 1; None: as the model was saved) is set in
     all three places where GPT-2 has it. `random_weights` builds the same architecture without the pre-trained
     weights: the comparison behind every claim about transfer. `seed` fixes the head's first weights, and the random
-    body's.
+    body's. With `pooling` "last" the head reads the last real token of a text, as GPT-2's does; with "mean", the mean
+    of all real tokens.
 
-    Raises ValueError for fewer than two or repeated labels, OSError when the model cannot be found.
+    Raises ValueError for fewer than two or repeated labels or another pooling, OSError when the model cannot be found.
     """
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling is 'last' or 'mean', not {pooling!r}.")
     labels = list(labels)
     if len(set(labels)) < 2:
         raise ValueError(f"A classifier needs at least two different labels, got {labels}.")
@@ -139,7 +158,8 @@ def load_classifier(
     label2id = {label: i for i, label in id2label.items()}
     config = load_config(name, tokenizer, dropout, num_labels=len(labels), id2label=id2label, label2id=label2id)
     torch.manual_seed(seed)
-    model = match_vocabulary(GPT2ForSequenceClassification(config), tokenizer)
+    config.pooling = pooling  # noted in the config, so that load_fine_tuned knows
+    model = match_vocabulary(POOLINGS[pooling](config), tokenizer)
     if not random_weights:
         # The weights only: the language model's modules would bring their own dropout with them.
         model.transformer.load_state_dict(load_language_model(name).transformer.state_dict())
@@ -158,7 +178,9 @@ def load_fine_tuned(folder: str | Path) -> tuple[GPT2ForSequenceClassification, 
     """Load what `save_classifier` saved: (model in evaluation mode, tokenizer). Raises OSError if it is not there."""
     if not (Path(folder) / "config.json").exists():
         raise OSError(f"No saved classifier in {str(folder)!r}: fine-tune one and save it there first.")
-    model = load_or_explain(GPT2ForSequenceClassification.from_pretrained, str(folder))
+    config = AutoConfig.from_pretrained(folder)
+    kind = POOLINGS[getattr(config, "pooling", "last")]
+    model = load_or_explain(kind.from_pretrained, str(folder))
     if getattr(model.config, "head_hidden", None) is not None:  # a task layer, which transformers knows nothing of
         replace_head(model, model.config.head_hidden, model.config.head_dropout)
         weights = load_file(Path(folder) / "model.safetensors")

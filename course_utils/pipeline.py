@@ -82,14 +82,37 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float = 0.01) -> torch.optim.AdamW:
+def rate_groups(model: nn.Module, learning_rate: float, weight_decay: float, layer_decay: float) -> list[dict]:
+    """`decay_groups` with a learning rate of their own for each depth: the full one for the head, `layer_decay` times
+    that for the top block, `layer_decay` squared for the next, and so on down to the embeddings.
+
+    Howard and Ruder 2018, ULMFiT, arXiv:1801.06146, who call it discriminative fine-tuning: what lies low in the
+    network is general already and needs to change least.
+    """
+    body = model.transformer
+    embeddings, top = nn.ModuleList([body.wte, body.wpe]), nn.ModuleList([body.ln_f, model.score])
+    groups = []
+    for depth, part in enumerate([top, *reversed(body.h), embeddings]):
+        rate = learning_rate * layer_decay**depth
+        groups += [{**group, "lr": rate} for group in decay_groups(part, weight_decay)]
+    return groups
+
+
+def make_optimizer(
+    model: nn.Module, learning_rate: float, weight_decay: float = 0.01, layer_decay: float = 1.0
+) -> torch.optim.AdamW:
     """Build AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) over the model's trainable parameters.
 
-    Raises ValueError when the learning rate is not above 0, or nothing is trainable.
+    `layer_decay` below 1 gives lower layers lower rates, see `rate_groups`. Raises ValueError when the learning rate
+    is not above 0, or nothing is trainable.
     """
     if not learning_rate > 0:
         raise ValueError(f"The learning rate must be above 0, got {learning_rate}.")
-    groups = [group for group in decay_groups(model, weight_decay) if group["params"]]
+    if layer_decay == 1:
+        groups = decay_groups(model, weight_decay)
+    else:
+        groups = rate_groups(model, learning_rate, weight_decay, layer_decay)
+    groups = [group for group in groups if group["params"]]
     if not groups:
         raise ValueError("Every parameter is frozen: unfreeze at least the head before you make an optimizer.")
     return torch.optim.AdamW(groups, lr=learning_rate, fused=True)  # fused: one pass over memory, about 3 times faster

@@ -26,7 +26,8 @@ class FineTuneSettings:
 
     `accumulate` batches make one optimizer step; `clip` bounds the gradient's norm; `monitor` is the validation
     metric that picks the best epoch ("macro_f1", "accuracy" or "validation_loss"); training stops after
-    `patience` epochs without a new best (None: never); `seed` fixes batches and dropout.
+    `patience` epochs without a new best (None: never); `seed` fixes batches and dropout; `layer_decay` below 1 gives
+    lower layers lower rates.
     """
 
     learning_rate: float = 1e-3
@@ -41,6 +42,7 @@ class FineTuneSettings:
     monitor: str = "macro_f1"
     patience: int | None = 2
     seed: int = 0
+    layer_decay: float = 1.0
 
 
 @dataclass
@@ -120,7 +122,7 @@ def fine_tune(
     check_settings(settings)
     accelerator = Accelerator()
     loader = make_loader(train, settings.batch_size, model.config.pad_token_id, settings.seed)
-    optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay)
+    optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay, settings.layer_decay)
     steps_per_epoch = math.ceil(len(loader) / settings.accumulate)
     scheduler = make_scheduler(optimizer, steps_per_epoch * settings.epochs, settings.warmup_share, settings.schedule)
     model.to(accelerator.device)

@@ -286,6 +286,24 @@ def test_a_saved_classifier_comes_back_the_same(tmp_path):
     assert tokenizer.pad_token_id == model.config.pad_token_id
 
 
+def test_mean_pooling_reads_all_real_tokens_and_no_padding():
+    model = load_classifier(LABELS, pooling="mean").eval()
+    one, padded = [[3, 4, 5]], [[3, 4, 5, model.config.pad_token_id]]
+    torch.testing.assert_close(logits_of(model, padded), logits_of(model, one))
+    states = model.transformer(torch.tensor(one)).last_hidden_state
+    torch.testing.assert_close(logits_of(model, one), model.score(states.mean(dim=1)))
+    assert not torch.allclose(logits_of(load_classifier(LABELS), one), logits_of(model, one), atol=1e-3)
+    with pytest.raises(ValueError, match="'last' or 'mean'"):
+        load_classifier(LABELS, pooling="max")
+
+
+def test_a_saved_classifier_remembers_its_pooling(tmp_path):
+    model = load_classifier(LABELS, pooling="mean").eval()
+    save_classifier(model, load_tokenizer(), tmp_path)
+    again, _ = load_fine_tuned(tmp_path)
+    torch.testing.assert_close(logits_of(again, [[3, 4, 5]]), logits_of(model, [[3, 4, 5]]))
+
+
 def test_loading_a_classifier_that_was_never_saved_says_so(tmp_path):
     with pytest.raises(OSError, match="No saved classifier"):
         load_fine_tuned(tmp_path / "nothing")

@@ -81,6 +81,19 @@ def test_the_optimizer_leaves_frozen_parameters_out():
     assert [p.shape for group in optimizer.param_groups for p in group["params"]] == [(2, 256)]
 
 
+def test_layer_decay_gives_lower_layers_lower_rates():
+    model = load_classifier(["a", "b"])
+    groups = make_optimizer(model, 1e-2, layer_decay=0.5).param_groups
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert len(rates) == len(list(model.parameters()))
+    assert rates[id(model.score.weight)] == rates[id(model.transformer.ln_f.weight)] == 1e-2
+    for block in range(6):
+        assert rates[id(model.transformer.h[block].mlp.c_fc.weight)] == pytest.approx(1e-2 * 0.5 ** (6 - block))
+    assert rates[id(model.transformer.wte.weight)] == pytest.approx(1e-2 * 0.5**7)
+    plain = {id(p): g["weight_decay"] for g in make_optimizer(model, 1e-2).param_groups for p in g["params"]}
+    assert plain == {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+
+
 @pytest.mark.parametrize("rate", [0, -1e-3, float("nan")])
 def test_an_impossible_learning_rate_is_refused(rate):
     with pytest.raises(ValueError, match="above 0"):
