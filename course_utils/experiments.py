@@ -1,6 +1,7 @@
 """Measure what the lessons claim, over several seeds: networks against baselines, from few labels to many.
 
-    python -m course_utils.experiments                          the course's tickets -> data/results/tickets.json
+    python -m course_utils.experiments                       all studies on the course's tickets -> data/results/
+    python -m course_utils.experiments transfer --seeds 3    one of them, with fewer seeds
     python -m course_utils.experiments --csv mine.csv --text message --label team --out mine.json
 
 Every single measurement is saved as soon as it is made: stop the command at any moment, start it again, and it
@@ -10,8 +11,9 @@ goes on with what is missing.
 import argparse
 import json
 import platform
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,82 +26,191 @@ from course_utils import QUIET
 from course_utils.checkpoints import replace_safely
 from course_utils.data import QUEUES, TICKETS, clean, read_examples, split_examples, take_per_label, tokenize
 from course_utils.evaluation import evaluate, evaluate_baseline, majority_baseline, tfidf_baseline
-from course_utils.models import DATA, load_classifier, load_tokenizer
-from course_utils.training import FineTuneSettings, fine_tune
+from course_utils.live import LiveTraining
+from course_utils.models import (
+    DATA,
+    add_lora,
+    freeze_below,
+    load_classifier,
+    load_language_model,
+    load_tokenizer,
+    set_dropout,
+)
+from course_utils.pretrain import adapt
+from course_utils.training import FineTuneSettings
+
+RESULTS = DATA / "results"
+BATCH_SIZE, STEPS = 16, 120  # a network takes at least so many steps, however few its labels, and at least 3 epochs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is built and trained. All that no field names is the same for all.
+
+    `blocks_frozen` counts from below; `adapted` says that the language model first read the training texts without
+    their labels; of `rates` the one with the best validation macro-F1 is taken; `patience` counts validations, of
+    which there are five (None: never stop early).
+    """
+
+    random_weights: bool = False
+    pooling: str = "mean"
+    blocks_frozen: int = 0
+    lora: bool = False
+    adapted: bool = False
+    layer_decay: float = 1.0
+    dropout: float = 0.0
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Contestants that are compared, at each number of labels a class (None: all), with seeds 0, 1, ..."""
+
+    contestants: tuple[str, ...]
+    sizes: tuple[int | None, ...]
+    seeds: int = 5
+
 
 BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline}
-NETWORKS = {"pre-trained": False, "random weights": True}  # name -> random_weights
-RATES = (3e-4, 1e-3, 2e-3)
-STEPS = 240  # every network takes about as many steps, however few its labels
+NETWORKS = {
+    "pre-trained": Recipe(),
+    "adapted": Recipe(adapted=True),
+    "frozen body": Recipe(blocks_frozen=6, rates=(3e-3, 1e-2, 3e-2)),
+    "random weights": Recipe(random_weights=True),
+    "last token": Recipe(pooling="last"),
+    "3 blocks frozen": Recipe(blocks_frozen=3),
+    "LoRA": Recipe(lora=True, rates=(1e-3, 3e-3, 1e-2)),
+    "lower rates below": Recipe(layer_decay=0.8),
+    "dropout 0.1": Recipe(dropout=0.1),
+    "dropout 0.3": Recipe(dropout=0.3),
+    "weight decay 0.1": Recipe(weight_decay=0.1),
+    "weight decay 1": Recipe(weight_decay=1.0),
+    "label smoothing 0.1": Recipe(label_smoothing=0.1),
+    **{f"rate {rate:g}": Recipe(rates=(rate,)) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)},
+}
+STUDIES = {
+    "transfer": Study(
+        (*BASELINES, "pre-trained", "adapted", "frozen body", "random weights"), (8, 16, 32, 64, 128, None)
+    ),
+    "methods": Study(("pre-trained", "last token", "3 blocks frozen", "LoRA", "lower rates below", "adapted"), (32,)),
+    "regularization": Study(
+        ("pre-trained", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"),
+        (16,),
+    ),
+    "learning_rates": Study(tuple(name for name in NETWORKS if name.startswith("rate ")), (32,)),
+}
 
 
-def choose_settings(rows: int, learning_rate: float, seed: int) -> FineTuneSettings:
-    """The one recipe for all networks: as many epochs as give `STEPS` steps, between 3 and 20; early stopping."""
-    epochs = min(20, max(3, round(STEPS * 16 / rows)))
-    return FineTuneSettings(learning_rate=learning_rate, epochs=epochs, patience=4, seed=seed)
+@lru_cache(maxsize=1)
+def adapt_body(texts: tuple[str, ...], model: str, seed: int) -> dict:
+    """Let the language model read texts without labels; return the weights of its body."""
+    language_model = load_language_model(model).train()
+    language_model.config.use_cache = False
+    adapt(language_model, load_tokenizer(model), list(texts), seed=seed)
+    return language_model.transformer.state_dict()
 
 
-def measure(name: str, tokenized, learning_rates, seed: int, model: str = "gpt2-mini") -> dict:
+def build(recipe: Recipe, labels: Sequence[str], seed: int, model: str = "gpt2-mini", texts: Sequence[str] = ()):
+    """Build the classifier of a recipe; `texts` are for adapting the language model, where the recipe asks for it."""
+    classifier = load_classifier(labels, model, recipe.dropout, recipe.random_weights, seed, recipe.pooling)
+    if recipe.adapted:
+        classifier.transformer.load_state_dict(adapt_body(tuple(texts), model, seed))
+        set_dropout(classifier, recipe.dropout)
+    if recipe.lora:
+        return add_lora(classifier)
+    return freeze_below(classifier, min(recipe.blocks_frozen, classifier.config.n_layer))
+
+
+def prepare_run(recipe: Recipe, classifier, tokenized, rate: float, seed: int, **options) -> LiveTraining:
+    """Prepare one training with the settings that all measurements share."""
+    steps = max(STEPS, 3 * -(-len(tokenized["train"]) // BATCH_SIZE))
+    settings = FineTuneSettings(
+        learning_rate=rate, batch_size=BATCH_SIZE, weight_decay=recipe.weight_decay, patience=None, seed=seed,
+        label_smoothing=recipe.label_smoothing, layer_decay=recipe.layer_decay,
+    )  # fmt: skip
+    return LiveTraining(
+        classifier, tokenized["train"], tokenized["validation"], settings, steps, validate_every=steps // 5, **options
+    )
+
+
+def measure(name: str, tokenized, rates, seed: int, model: str = "gpt2-mini", texts: Sequence[str] = ()) -> dict:
     """Train or fit one contestant and score it on the test split.
 
-    A network is trained once with each learning rate; the rate with the best validation macro-F1 is the one
-    whose test score counts, so that no network suffers from a rate that suits the other.
+    A network is trained once with each of `rates`; the rate with the best validation macro-F1 is the one whose test
+    score counts, so that no network suffers from a rate that suits another.
     """
-    train, test = tokenized["train"], tokenized["test"]
     if name in BASELINES:
-        result = evaluate_baseline(BASELINES[name](), train, test)
+        result = evaluate_baseline(BASELINES[name](), tokenized["train"], tokenized["test"])
         return {"macro_f1": result.macro_f1, "accuracy": result.accuracy}
     best = {"validation": -1.0}
-    for rate in learning_rates:
-        labels = train.features["label"].names
-        classifier = load_classifier(labels, model, random_weights=NETWORKS[name], seed=seed)
-        settings = choose_settings(len(train), rate, seed)
-        history = fine_tune(classifier, train, tokenized["validation"], settings)
-        score = max(row["macro_f1"] for row in history.epochs)
+    for rate in rates:
+        labels = tokenized["train"].features["label"].names
+        run = prepare_run(NETWORKS[name], build(NETWORKS[name], labels, seed, model, texts), tokenized, rate, seed)
+        history = run.run()
+        if run.state == "failed":
+            raise RuntimeError(f"{name}: {run.message}")
+        score = max((row["macro_f1"] for row in history.epochs), default=0.0)
         if score > best["validation"]:
-            result = evaluate(classifier, test)
-            best = {"validation": score, "macro_f1": result.macro_f1, "accuracy": result.accuracy, "rate": rate}
+            result = evaluate(run.model, tokenized["test"])
+            best = {"macro_f1": result.macro_f1, "accuracy": result.accuracy, "rate": rate, "validation": score}
+            best["curve"] = [
+                {key: round(row[key], 4) for key in ("step", "train_loss", "validation_loss", "macro_f1")}
+                for row in history.epochs
+            ]
     return best
 
 
-def plan(sizes, seeds) -> Iterator[tuple[str, int | None, int]]:
-    """Yield (contestant, labels per class or None for all, seed), the cheap ones first."""
-    for seed in seeds:
+def plan(study: Study, sizes, seeds) -> Iterator[tuple[str, int | None, int]]:
+    """Yield (contestant, labels a class or None for all, seed), whole seeds one after the other."""
+    for seed in range(seeds):
         for size in sizes:
-            for name in [*BASELINES, *NETWORKS]:
+            for name in study.contestants:
                 yield name, size, seed
 
 
-def run_all(splits, out: Path, sizes, seeds, rates=RATES, model: str = "gpt2-mini") -> dict:
-    """Make all measurements that `out` does not hold yet; return the whole table of results."""
+def choose_rates(name: str, size: int | None, runs: dict) -> tuple[float, ...]:
+    """The rates to try: all of the recipe's for the first seed, for later ones the one that was best there."""
+    first = runs.get(f"{name}, {size or 'all'}, seed 0")
+    if name in BASELINES:
+        return ()
+    return (first["rate"],) if first else NETWORKS[name].rates
+
+
+def run_study(study: Study, splits, out: Path, sizes=None, seeds: int | None = None, model: str = "gpt2-mini") -> dict:
+    """Make all measurements of a study that `out` does not hold yet; return the whole table of results."""
     results = {"settings": {}, "runs": {}}
     if out.exists():
         results = json.loads(out.read_text())
-    results["settings"] = describe(rates, model, splits)
+    results["settings"] = describe(study, model, splits)
     tokenizer = load_tokenizer(model)
-    jobs = list(plan(sizes, seeds))
+    texts = splits["train"]["text"].tolist()
+    jobs = list(plan(study, sizes or study.sizes, seeds or study.seeds))
     for name, size, seed in tqdm(jobs, desc=out.stem, disable=QUIET):
         key = f"{name}, {size or 'all'}, seed {seed}"
         if key in results["runs"]:
             continue
         few = splits["train"] if size is None else take_per_label(splits["train"], size, seed)
-        results["runs"][key] = measure(name, tokenize({**splits, "train": few}, tokenizer), rates, seed, model)
+        tokenized = tokenize({**splits, "train": few}, tokenizer)
+        rates = choose_rates(name, size, results["runs"])
+        results["runs"][key] = measure(name, tokenized, rates, seed, model, texts)
         with replace_safely(out) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
     return results
 
 
-def describe(rates, model: str, splits) -> dict:
+def describe(study: Study, model: str, splits) -> dict:
     """What a reader needs to judge the numbers or to make them again."""
-    recipe = asdict(replace(FineTuneSettings(), patience=4))
     return {
         "model": model,
-        "learning rates tried": list(rates),
-        "recipe": {key: recipe[key] for key in recipe if key not in ("learning_rate", "epochs", "seed")},
-        "steps": STEPS,
+        "recipes": {name: asdict(NETWORKS[name]) for name in study.contestants if name in NETWORKS},
+        "batch size": BATCH_SIZE,
+        "steps": f"{STEPS}, or 3 epochs if that is more; the best of 5 validations is kept",
+        "learning rate": "the best of the recipe's rates on validation with seed 0, kept for the other seeds",
         "rows": {name: len(table) for name, table in splits.items()},
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("torch", "transformers", "scikit-learn")},
+        "packages": {name: version(name) for name in ("torch", "transformers", "peft", "scikit-learn")},
     }
 
 
@@ -119,38 +230,59 @@ def summarize(results: dict, metric: str = "macro_f1") -> dict[tuple[str, str], 
 
 
 def main() -> None:
-    """Read the command line, measure, print the table."""
+    """Read the command line, measure, print the tables."""
     parser = argparse.ArgumentParser(prog="python -m course_utils.experiments", description=__doc__.split("\n")[0])
+    parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"some of: {', '.join(STUDIES)} (default: all)")
     parser.add_argument("--csv", type=Path, help="a CSV of your own (default: the course's tickets)")
     parser.add_argument("--test", type=Path, help="its test set, if that is a file of its own")
+    parser.add_argument("--test-rows", type=int, help="use only the first so many rows of the test set")
     parser.add_argument("--text", default="text", help="name of the text column")
     parser.add_argument("--label", default="label", help="name of the label column")
-    parser.add_argument("--out", type=Path, default=DATA / "results" / "tickets.json", help="where results are kept")
+    parser.add_argument("--out", type=Path, help="where results are kept (default: data/results/STUDY.json)")
     parser.add_argument("--model", default="gpt2-mini")
-    parser.add_argument("--sizes", type=int, nargs="*", default=[8, 16, 32, 64, 128, 0], help="labels a class; 0: all")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--contestants", nargs="*", help="only these")
+    parser.add_argument("--sizes", type=int, nargs="*", help="labels a class; 0: all (default: the study's)")
+    parser.add_argument("--seeds", type=int, help="how many seeds (default: the study's)")
     options = parser.parse_args()
     try:
-        splits = read_splits(options)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        sizes = [size or None for size in options.sizes]
-        results = run_all(splits, options.out, sizes, range(options.seeds), model=options.model)
+        for name in options.studies or (["transfer"] if options.csv else STUDIES):
+            run_and_print(name, options)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    for (name, size), (mean, half, seeds) in summarize(results).items():
-        print(f"{name:16} {size:>4} labels a class: macro-F1 {mean:.3f} ± {half:.3f} ({seeds} seeds)")
+    except KeyboardInterrupt:
+        parser.exit(130, "\nStopped. The same command goes on with what is missing.\n")
+
+
+def run_and_print(name: str, options) -> None:
+    """Run one study as the command line asks, and print its table."""
+    if name not in STUDIES:
+        raise ValueError(f"there is no study {name!r}: choose among {', '.join(STUDIES)}.")
+    study, out = STUDIES[name], options.out or RESULTS / f"{name}.json"
+    if options.csv and not options.out:
+        raise ValueError("results of your own data need a file of their own: add --out FILE.json.")
+    unknown = set(options.contestants or ()) - {*BASELINES, *NETWORKS}
+    if unknown:
+        raise ValueError(f"there is no contestant {sorted(unknown)[0]!r}: choose among {', '.join(NETWORKS)}.")
+    if options.contestants:
+        study = Study(tuple(options.contestants), study.sizes, study.seeds)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sizes = None if options.sizes is None else [size or None for size in options.sizes]
+    results = run_study(study, read_splits(options), out, sizes, options.seeds, options.model)
+    print(f"{name}: means over seeds, with the half-width of their 95 % interval")
+    for metric in ("macro_f1", "accuracy"):
+        for (contestant, size), (mean, half, seeds) in summarize(results, metric).items():
+            print(f"{metric:8} {contestant:20} {size:>4} labels a class: {mean:.3f} ± {half:.3f} ({seeds} seeds)")
 
 
 def read_splits(options) -> dict:
     """Read, clean and split the data set that the command line names."""
     if options.csv is None:
         return split_examples(clean(read_examples(TICKETS, label="queue"), QUEUES)[0])
-    examples, _ = clean(read_examples(options.csv, options.text, options.label))
-    if options.test is None:
-        return split_examples(examples)
-    splits = split_examples(examples)
-    splits["train"] = pd.concat([splits["train"], splits["test"]])  # its place is taken by the file
-    splits["test"], _ = clean(read_examples(options.test, options.text, options.label))
+    splits = split_examples(clean(read_examples(options.csv, options.text, options.label))[0])
+    if options.test is not None:
+        splits["train"] = pd.concat([splits["train"], splits["test"]])  # its place is taken by the file
+        splits["test"], _ = clean(read_examples(options.test, options.text, options.label))
+    splits["test"] = splits["test"][: options.test_rows]
     return splits
 
 

@@ -147,3 +147,110 @@ def plot_comparison(scores: dict[str, tuple[float, float, float]], metric: str =
     )
     plt.close(figure)
     return figure
+
+
+# --- the labs: drawn on a given figure, again and again, in whatever thread the training runs ----------------------
+
+
+def draw_runs(figure: Figure, current, earlier: Sequence = ()) -> None:
+    """Loss, validation macro-F1 and learning rate over the steps of `live.LiveTraining` runs, the current one in front.
+
+    Draws on `figure`, wiping it first. Changes of the rate by hand are dotted lines.
+    """
+    figure.clear()
+    loss, score, rate = figure.subplots(1, 3, width_ratios=[2, 1.2, 1.2])
+    for style, run in zip(LINES[1:] * 2, earlier, strict=False):
+        draw_run(loss, score, rate, run.history, {**style, "linewidth": 1, "alpha": 0.7}, run.name)
+    if current is not None and current.history.loss:
+        steps = np.arange(1, len(current.history.loss) + 1)
+        loss.plot(steps, current.history.loss, color="#1b6ca8", alpha=0.3, linewidth=1)
+        draw_run(loss, score, rate, current.history, {**LINES[0], "linewidth": 2.2}, "this run")
+        for step, _ in current.changes:
+            for axes in (loss, score, rate):
+                axes.axvline(step, color="black", linestyle=":", linewidth=1)
+    loss.set(title="training loss, and its mean of 10 steps", xlabel="step", ylabel="cross-entropy (nats)")
+    loss.set_ylim(0, None)
+    score.set(title="validation macro-F1", xlabel="step", ylim=(0, 1))
+    rate.set(title="learning rate", xlabel="step", yscale="log")
+    for axes in (loss, score, rate):
+        axes.set_xlim(0, current.steps if current is not None else 1)
+    if loss.get_legend_handles_labels()[0]:
+        loss.legend(fontsize=8, loc="upper right")
+    figure.subplots_adjust(left=0.06, right=0.99, top=0.9, bottom=0.15, wspace=0.25)
+
+
+def draw_run(loss, score, rate, history, style: dict, name: str) -> None:
+    """One run's three lines. `style` is for plot; markers only where there are few points."""
+    steps = np.arange(1, len(history.loss) + 1)
+    line = {**style, "marker": None}
+    loss.plot(steps, smooth(history.loss), label=name, **line)
+    score.plot([row["step"] for row in history.epochs], [row["macro_f1"] for row in history.epochs], **style)
+    # A rate of zero, where a schedule begins or ends, has no place on a log axis.
+    rate.plot(steps, np.where(np.array(history.learning_rate) > 0, history.learning_rate, np.nan), **line)
+
+
+def draw_range_test(figure: Figure, rates: Sequence[float], losses: Sequence[float], marks: dict[str, float]) -> None:
+    """Loss against learning rate of a range test; `marks` are named rates, drawn as vertical lines."""
+    figure.clear()
+    axes = figure.subplots()
+    axes.plot(rates, losses, color="#1b6ca8", alpha=0.3, linewidth=1)
+    axes.plot(rates, smooth(losses), **{**LINES[0], "marker": None}, label="mean of 10 steps")
+    for style, (name, value) in zip(LINES[1:], marks.items(), strict=False):
+        axes.axvline(value, color=style["color"], linestyle=style["linestyle"], label=f"{name}: {value:.1e}")
+    axes.set(title="Range test", xlabel="learning rate", ylabel="cross-entropy (nats)", xscale="log")
+    axes.legend()
+    figure.subplots_adjust(left=0.08, right=0.98, top=0.9, bottom=0.15)
+
+
+def draw_gap(figure: Figure, current, earlier: Sequence = ()) -> None:
+    """Training and validation loss with the gap between them shaded, and validation macro-F1, with the best point."""
+    figure.clear()
+    loss, score = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    for style, run in zip(LINES[1:] * 2, earlier, strict=False):
+        rows = run.history.table()
+        loss.plot(rows["step"], rows["validation_loss"], **{**style, "linewidth": 1}, label=f"validation, {run.name}")
+        score.plot(rows["step"], rows["macro_f1"], **{**style, "linewidth": 1})
+    if current is not None and current.history.epochs:
+        rows = current.history.table()
+        best = rows.loc[current.history.best_epoch]
+        loss.plot(rows["step"], rows["train_loss"], label="training", color="#1b6ca8", linestyle="--", marker=".")
+        loss.plot(rows["step"], rows["validation_loss"], label="validation", **LINES[0], linewidth=2.2)
+        loss.fill_between(rows["step"], rows["train_loss"], rows["validation_loss"], alpha=0.15, label="gap")
+        score.plot(rows["step"], rows["macro_f1"], **LINES[0], linewidth=2.2)
+        for axes in (loss, score):
+            axes.axvline(best["step"], color="black", linestyle=":", label="best, restored at the end")
+            axes.set_xlim(0, current.steps)
+    loss.set(title="loss", xlabel="step", ylabel="cross-entropy (nats)")
+    score.set(title="validation macro-F1", xlabel="step", ylim=(0, 1))
+    if loss.get_legend_handles_labels()[0]:
+        loss.legend(fontsize=8, loc="upper right")
+    figure.subplots_adjust(left=0.07, right=0.99, top=0.9, bottom=0.15, wspace=0.18)
+
+
+def draw_label_curves(figure: Figure, curves: dict, points: Sequence[tuple[str, float, float]] = ()) -> None:
+    """Test macro-F1 against labels a class, a line with its 95 % band for each contestant, and single points.
+
+    `curves` maps a contestant to a list of (labels, mean, half-width); `points` holds (name, labels, score).
+    """
+    figure.clear()
+    axes = figure.subplots()
+    styles = [
+        *LINES,
+        dict(color="#555555", linestyle="-", marker="v"),
+        dict(color="#a61c5d", linestyle="--", marker="P"),
+    ]
+    for style, (name, rows) in zip(styles, curves.items(), strict=False):
+        sizes, means, halves = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+        axes.plot(sizes, means, label=name, **style)
+        axes.fill_between(sizes, means - halves, means + halves, color=style["color"], alpha=0.15)
+    for i, (_, size, score) in enumerate(points, start=1):
+        axes.plot(size, score, "*", color="black", markersize=13)
+        axes.annotate(f"{i}", (size, score), textcoords="offset points", xytext=(8, -3))
+    ticks = sorted({size for rows in curves.values() for size, *_ in rows})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{size:g}" for size in ticks])
+    axes.minorticks_off()
+    axes.set(title="Test macro-F1 with 95 % intervals of the mean", xlabel="labels a queue", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.subplots_adjust(left=0.07, right=0.98, top=0.9, bottom=0.13)

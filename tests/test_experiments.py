@@ -2,10 +2,13 @@
 
 import json
 
+import pandas as pd
 import pytest
+import torch
 
 from course_utils import experiments as e
-from course_utils.data import take_per_label
+from course_utils.data import take_per_label, tokenize
+from course_utils.training import History
 
 
 @pytest.fixture(scope="module")
@@ -14,8 +17,14 @@ def small(splits):
     return {name: table[table["label"].isin(["delivery", "billing"])] for name, table in few.items()}
 
 
-def test_a_stopped_experiment_goes_on_with_what_is_missing(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(e, "STEPS", 1)
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.setattr(e, "STEPS", 5)
+    monkeypatch.setitem(e.NETWORKS, "pre-trained", e.Recipe(rates=(1e-3, 1e-2)))
+    return e.Study(("majority class", "TF-IDF", "pre-trained"), (2,), 2)
+
+
+def test_a_stopped_study_goes_on_with_what_is_missing(small, study, tiny, tmp_path, monkeypatch):
     out = tmp_path / "results.json"
     made = []
 
@@ -28,30 +37,87 @@ def test_a_stopped_experiment_goes_on_with_what_is_missing(small, tmp_path, monk
     measure = e.measure
     monkeypatch.setattr(e, "measure", count)
     with pytest.raises(KeyboardInterrupt):
-        e.run_all(small, out, [2], [0], rates=[1e-3])
+        e.run_study(study, small, out, model=tiny)
     assert len(json.loads(out.read_text())["runs"]) == 2
-    results = e.run_all(small, out, [2], [0], rates=[1e-3])
-    assert made == ["majority class", "TF-IDF", "pre-trained", "pre-trained", "random weights"]
-    assert set(results["runs"]) == {f"{name}, 2, seed 0" for name in [*e.BASELINES, *e.NETWORKS]}
+    results = e.run_study(study, small, out, model=tiny)
+    assert made == ["majority class", "TF-IDF", "pre-trained", "pre-trained", *study.contestants]
+    assert set(results["runs"]) == {f"{name}, 2, seed {seed}" for name in study.contestants for seed in (0, 1)}
     assert all(0 <= run["macro_f1"] <= 1 for run in results["runs"].values())
     assert results["settings"]["rows"]["test"] == 6
+    assert results["settings"]["recipes"]["pre-trained"]["pooling"] == "mean"
+
+
+def test_later_seeds_keep_the_rate_that_won_with_the_first(small, study, tiny, tmp_path):
+    results = e.run_study(study, small, tmp_path / "results.json", model=tiny)
+    first, second = (results["runs"][f"pre-trained, 2, seed {seed}"] for seed in (0, 1))
+    assert second["rate"] == first["rate"]
+    assert e.choose_rates("pre-trained", 2, results["runs"]) == (first["rate"],)
+    assert e.choose_rates("pre-trained", 4, results["runs"]) == (1e-3, 1e-2)
 
 
 def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, tokenizer):
     """Of two rates, the one with the better validation score must win though its test score is worse."""
-    from course_utils.data import tokenize
-    from course_utils.training import History
 
-    def pretend(model, train, validation, settings):
-        return History(epochs=[{"macro_f1": 0.9 if settings.learning_rate == 1 else 0.1}])
+    class Pretend:
+        state, model = "finished", None
+
+        def __init__(self, rate):
+            self.score = 0.9 if rate == 1 else 0.1
+
+        def run(self):
+            return History(
+                epochs=[dict.fromkeys(("step", "train_loss", "validation_loss"), 0) | {"macro_f1": self.score}]
+            )
 
     class Score:
         macro_f1 = accuracy = 0.5
 
-    monkeypatch.setattr(e, "fine_tune", pretend)
+    monkeypatch.setattr(e, "build", lambda *_: None)
+    monkeypatch.setattr(e, "prepare_run", lambda recipe, model, data, rate, seed: Pretend(rate))
     monkeypatch.setattr(e, "evaluate", lambda *_: Score)
     result = e.measure("pre-trained", tokenize(small, tokenizer), [1, 2], seed=0)
     assert result["rate"] == 1
+
+
+def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokenizer, tiny, monkeypatch):
+    monkeypatch.setattr(e, "STEPS", 5)
+    texts = small["train"]["text"].tolist()
+    names = {name for study in e.STUDIES.values() for name in study.contestants}
+    assert names == {*e.BASELINES, *e.NETWORKS}
+    for name in sorted(names):
+        result = e.measure(name, tokenize(small, tokenizer), [1e-3], 0, tiny, texts)
+        assert 0 <= result["macro_f1"] <= 1, name
+
+
+def test_recipes_do_what_their_names_say(tiny, small):
+    texts = tuple(small["train"]["text"])
+    plain = e.build(e.NETWORKS["pre-trained"], ["a", "b"], 0, tiny)
+    assert type(plain).__name__ == "MeanPooledClassifier"
+    assert type(e.build(e.NETWORKS["last token"], ["a", "b"], 0, tiny)).__name__ == "GPT2ForSequenceClassification"
+    frozen = e.build(e.NETWORKS["frozen body"], ["a", "b"], 0, tiny)
+    assert [name for name, p in frozen.named_parameters() if p.requires_grad] == ["score.weight"]
+    assert e.build(e.NETWORKS["dropout 0.3"], ["a", "b"], 0, tiny).transformer.drop.p == 0.3
+    assert any("lora" in name for name, _ in e.build(e.NETWORKS["LoRA"], ["a", "b"], 0, tiny).named_parameters())
+    random = e.build(e.NETWORKS["random weights"], ["a", "b"], 0, tiny)
+    adapted = e.build(e.NETWORKS["adapted"], ["a", "b"], 0, tiny, texts)
+    for other in (random, adapted):
+        assert not torch.equal(other.transformer.wte.weight, plain.transformer.wte.weight)
+
+
+def test_the_command_line_measures_any_csv(small, tiny, tmp_path, monkeypatch, capsys):
+    table = pd.concat(small.values()).rename(columns={"text": "message", "label": "team"})
+    table.to_csv(tmp_path / "mine.csv", index=False)
+    arguments = ["--csv", str(tmp_path / "mine.csv"), "--text", "message", "--label", "team", "--sizes", "2"]
+    arguments += ["--contestants", "majority class", "TF-IDF", "--seeds", "2", "--test-rows", "3", "--model", tiny]
+    monkeypatch.setattr("sys.argv", ["experiments", *arguments, "--out", str(tmp_path / "new" / "out.json")])
+    e.main()
+    assert "accuracy TF-IDF                  2 labels a class" in capsys.readouterr().out
+    assert json.loads((tmp_path / "new" / "out.json").read_text())["settings"]["rows"]["test"] == 3
+    for wrong, words in ((["nothing"], "no study 'nothing'"), (arguments, "a file of their own")):
+        monkeypatch.setattr("sys.argv", ["experiments", *wrong])
+        with pytest.raises(SystemExit):
+            e.main()
+        assert words in capsys.readouterr().err
 
 
 def test_a_summary_gives_the_mean_and_students_interval():
