@@ -5,12 +5,13 @@ READY := .venv/ready
 # JupyterLab refuses to run as root, as in a container, unless told that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test notebooks style clean
+.PHONY: help lab test notebooks experiments style clean
 
 help:
 	@echo "make lab        set up, then open JupyterLab at lesson 1"
 	@echo "make test       set up, then run every test, the notebooks included"
 	@echo "make notebooks  run every lesson and store its outputs"
+	@echo "make experiments  measure what the labs and lessons compare, over seeds (hours; can be stopped and started again)"
 	@echo "make style      format the code and check it"
 	@echo "make clean      remove what make made"
 
@@ -30,6 +31,9 @@ test: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python tests/store_outputs.py
+
+experiments: $(READY)
+	$(BIN)/python -m course_utils.experiments
 
 style: $(READY)
 	$(BIN)/ruff format . && $(BIN)/ruff check .

@@ -8,6 +8,9 @@ evaluation  metrics with intervals, baselines, predictions
 plots       every figure of the lessons, each with a summary in words
 checks      the checks under the exercises
 pretrain    how the embedded GPT was made
+live        a fine-tuning run that can be steered while it goes on
+experiments what the lessons claim, measured over several seeds
+labs        the widgets of lessons 7 to 9
 """
 
 import os

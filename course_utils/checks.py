@@ -506,3 +506,143 @@ def check_tickets_needed(tickets_needed: Callable) -> str:
     if tickets_needed(0.5, 0.05) != 385:
         raise Hint("right for 0.8 within 0.03, but not for 0.5 within 0.05 (385): use both arguments.")
     return "683 tickets for 3 points either way. Whoever reports gains of one point needs some 6,000."
+
+
+# --- lesson 7: the learning-rate lab ----------------------------------------------------------------------------
+
+
+@exercise
+def check_diverged_since(diverged_since: Callable) -> str:
+    """`diverged_since(losses, window)`: the first step whose running mean is above 1.5 times the first one, or 0."""
+    losses = [2.0, 2.0, 1.0, 1.0, 2.0, 2.0, 1.0, 3.9, 1.9, 1.5, 6.0, 8.0]
+    result = filled(diverged_since(list(losses), 2))
+    mistakes = {
+        8: "one wild batch is noise: compare running means, not single losses",
+        10: "you count steps from 0: the first step is number 1, and a running mean belongs to its last step",
+        9: "you give the place in the list of means: the first mean of two belongs to step 2",
+        6: "you compare with the lowest mean so far: compare with the first one",
+    }
+    if result in mistakes:
+        raise Hint(f"{mistakes[result]}.")
+    if result != 11:
+        raise Hint(f"for {losses} and a window of 2 the mean first exceeds 3.0 at step 11, not at {result}.")
+    if diverged_since([2.0, 2.0, 3.0, 3.0], 2) != 0:
+        raise Hint("a mean of exactly 1.5 times the first one is not above it: such a run gives 0.")
+    if diverged_since([2.0, 1.5, 1.0], 2) != 0:
+        raise Hint("a run that never diverges gives 0.")
+    if diverged_since([1.0, 1.0, 1.0, 2.0, 1.2, 2.2], 3) != 6:
+        raise Hint("right for a window of 2, not for one of 3: use the window that is given.")
+    return "the mean waits for proof. A smaller window would be quicker, and cry wolf more often."
+
+
+@exercise
+def check_sweep(sweep: Callable) -> str:
+    """`sweep(low, high, steps)`: rates from low to high, each the same factor above the one before."""
+    rates = np.asarray(filled(sweep(1e-4, 1.0, 5)), dtype=float)
+    if rates.shape != (5,):
+        raise Hint(f"5 steps are 5 rates, yours has the shape {rates.shape}.")
+    if np.allclose(rates, np.linspace(1e-4, 1.0, 5)):
+        raise Hint("you add the same amount each time, so four of five rates lie above 0.2: multiply by a factor.")
+    if not np.isclose(rates[-1], 1.0):
+        raise Hint(f"the last rate should be 1.0, yours is {rates[-1]:.3g}: from 5 rates there are only 4 steps up.")
+    if not np.isclose(rates[0], 1e-4):
+        raise Hint(f"the first rate should be 0.0001, yours is {rates[0]:.3g}.")
+    if not np.allclose(rates, [1e-4, 1e-3, 1e-2, 1e-1, 1.0]):
+        raise Hint("each rate should be ten times the one before: 0.0001, 0.001, 0.01, 0.1, 1.")
+    if not np.allclose(sweep(1e-2, 4e-2, 3), [1e-2, 2e-2, 4e-2]):
+        raise Hint("right from 0.0001 to 1, not from 0.01 to 0.04 in 3 steps (0.01, 0.02, 0.04): use all arguments.")
+    return "equal factors give every power of ten the same number of steps."
+
+
+# --- lesson 8: the regularization lab ---------------------------------------------------------------------------
+
+
+@exercise
+def check_steps_used(steps_used: Callable) -> str:
+    """`steps_used(losses, patience, every)`: steps after which early stopping ends a run."""
+    losses = [2.0, 1.5, 1.6, 1.4, 1.45, 1.4, 1.5, 1.5, 1.2]
+    result = filled(steps_used(list(losses), 2, 10))
+    mistakes = {
+        6: "you count validations: each of them stands for `every` steps",
+        40: "you return the step of the best validation; the run goes on until patience has run out",
+        50: "you count validations from 0: after the sixth, 60 steps are done",
+        70: "with patience 2, the second validation in a row without a new best is the last; yours waits for a third",
+        80: "1.4 again is no new best: only a strictly lower loss starts the count anew",
+        30: "with patience 2, one worse validation does not end the run",
+    }
+    if result in mistakes:
+        raise Hint(f"{mistakes[result]}.")
+    if result != 60:
+        raise Hint(f"for {losses}, patience 2 and a validation every 10 steps it is 60, not {result}.")
+    if steps_used([3.0, 2.0, 1.0], 2, 10) != 30:
+        raise Hint("a run that never loses patience uses all of its steps.")
+    if steps_used([2.0, 2.1, 1.9, 2.0, 1.8, 1.9, 2.0], 2, 5) != 35:
+        raise Hint("patience counts validations in a row: each new best starts the count anew.")
+    return "what early stopping saves is the rest of the run; what it risks is a best that would have come later."
+
+
+@exercise
+def check_smooth_targets(smooth_targets: Callable) -> str:
+    """`smooth_targets(labels, classes, e)`: target probabilities of label smoothing, shape (rows, classes)."""
+    labels = torch.tensor([2, 0])
+    result = torch.as_tensor(filled(smooth_targets(labels.clone(), 4, 0.2)), dtype=torch.float)
+    if result.shape != (2, 4):
+        raise Hint(f"two labels and four classes make the shape (2, 4), yours is {tuple(result.shape)}.")
+    if torch.allclose(result[0], torch.tensor([0.0, 0.0, 0.8, 0.0])):
+        raise Hint("you took 0.2 from the true class and gave it to nobody: spread it over the classes.")
+    if torch.allclose(result[0], torch.tensor([0.2 / 3, 0.2 / 3, 0.8, 0.2 / 3])):
+        raise Hint(
+            "you spread e over the *other* classes; by the usual definition the true class gets its part as well."
+        )
+    if torch.allclose(result[0], torch.tensor([0.05, 0.05, 1.05, 0.05])):
+        raise Hint("the row sums to 1.2: what is spread must first be taken from the true class.")
+    expected = torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]])
+    if not torch.allclose(result, expected):
+        raise Hint("for label 2 of 4 classes and e = 0.2 the row is 0.05, 0.05, 0.85, 0.05.")
+    if not torch.allclose(torch.as_tensor(smooth_targets(labels, 8, 0.1)).float().sum(dim=1), torch.ones(2)):
+        raise Hint("right for four classes and e = 0.2, but with eight and 0.1 the rows do not sum to 1.")
+    return "every class keeps a little, so no logit has to run away to infinity."
+
+
+# --- lesson 9: the transfer lab ---------------------------------------------------------------------------------
+
+
+@exercise
+def check_labels_needed(labels_needed: Callable) -> str:
+    """`labels_needed(sizes, scores, goal)`: labels to reach a score, interpolated on a log axis."""
+    sizes, scores = [8, 16, 64], [0.2, 0.4, 0.6]
+    result = float(filled(labels_needed(list(sizes), list(scores), 0.5)))
+    if np.isclose(result, 40):
+        raise Hint("40 is half-way between 16 and 64 on a plain axis; on a logarithmic one it is 32.")
+    if result == 64:
+        raise Hint("64 is the first size that is enough, but the curve crosses 0.5 before: interpolate.")
+    if np.isclose(result, 5) or np.isclose(result, np.log(32)):
+        raise Hint("that is the logarithm of the answer: take the power again.")
+    if not np.isclose(result, 32):
+        raise Hint(f"for sizes {sizes} and scores {scores} the goal 0.5 takes 32 labels, not {result:g}.")
+    if not np.isclose(labels_needed(sizes, scores, 0.1), 8):
+        raise Hint("a goal of 0.1 is reached with the first size already: return 8.")
+    if labels_needed(sizes, scores, 0.7) != float("inf"):
+        raise Hint("a goal of 0.7 is never reached: return infinity, not the last size.")
+    if not np.isclose(labels_needed([8, 16, 32, 64], [0.2, 0.4, 0.3, 0.6], 0.4), 16):
+        raise Hint("where a curve reaches the goal twice, the first place counts.")
+    return "a number of labels is a cost, and with it two methods can be compared in the currency that matters."
+
+
+@exercise
+def check_layer_rates(layer_rates: Callable) -> str:
+    """`layer_rates(rate, blocks, decay)`: rates of embeddings, blocks from the lowest, and head."""
+    result = np.asarray(filled(layer_rates(1.0, 3, 0.5)), dtype=float)
+    if result.shape != (5,):
+        raise Hint(f"three blocks, the embeddings and the head make five rates, not {result.size}.")
+    if np.allclose(result, [1, 0.5, 0.25, 0.125, 0.0625]):
+        raise Hint("the other way round: the embeddings come first in the list and have the lowest rate.")
+    if np.allclose(result, [0.03125, 0.0625, 0.125, 0.25, 0.5]):
+        raise Hint("the head has the full rate; the decay begins with the block below it.")
+    if np.allclose(result, [0.125, 0.125, 0.25, 0.5, 1]):
+        raise Hint("the embeddings lie below the lowest block: one factor more for them.")
+    if not np.allclose(result, [0.0625, 0.125, 0.25, 0.5, 1]):
+        raise Hint("for rate 1, three blocks and decay 0.5 the rates are 0.0625, 0.125, 0.25, 0.5, 1.")
+    if not np.allclose(layer_rates(0.01, 1, 1.0), [0.01, 0.01, 0.01]):
+        raise Hint("with a decay of 1 every layer has the full rate: use `rate` and `decay` as they are given.")
+    return "general knowledge below changes slowly, the task's own above changes fast."

@@ -229,6 +229,24 @@ def summarize(results: dict, metric: str = "macro_f1") -> dict[tuple[str, str], 
     return summary
 
 
+def read_results(study: str, folder: Path = RESULTS) -> dict:
+    """Read the measurements of a study. Raises FileNotFoundError with the command that makes them."""
+    path = folder / f"{study}.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No {path.name} in {folder.name}: make it with python -m course_utils.experiments {study}"
+        )
+    return json.loads(path.read_text())
+
+
+def results_table(results: dict, metric: str = "macro_f1") -> pd.DataFrame:
+    """A study as a table: contestants in rows, labels a class in columns, "mean ± half-width (seeds)" in the cells."""
+    cells: dict[str, dict[str, str]] = {}
+    for (name, size), (mean, half, seeds) in summarize(results, metric).items():
+        cells.setdefault(size, {})[name] = f"{mean:.2f} ± {half:.2f} ({seeds})"
+    return pd.DataFrame(cells).rename_axis(index=metric.replace("_", "-"), columns="labels a class")
+
+
 def main() -> None:
     """Read the command line, measure, print the tables."""
     parser = argparse.ArgumentParser(prog="python -m course_utils.experiments", description=__doc__.split("\n")[0])

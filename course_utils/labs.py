@@ -57,6 +57,19 @@ def rate_slider(value: float = 1e-3) -> widgets.FloatLogSlider:
     )  # fmt: skip
 
 
+def with_number(control: widgets.Widget) -> widgets.Widget:
+    """Put a number field beside a slider: exact, and named to a screen reader, which a slider's handle is not."""
+    if not isinstance(control, widgets.FloatLogSlider):
+        return control
+    number = widgets.BoundedFloatText(
+        value=control.value, min=0, max=1, step=1e-6, description=f"{control.description}, as a number", style=NAMED,
+        layout={"width": "260px"}, continuous_update=False,
+    )  # fmt: skip
+    number.style.description_width = "170px"
+    widgets.link((control, "value"), (number, "value"))
+    return widgets.HBox([control, number])
+
+
 class Lab:
     """What the labs share: named controls, buttons, a chart with its line of text, one run at a time.
 
@@ -79,7 +92,8 @@ class Lab:
         self.add_button("Stop", "end this run", self.stop)
         self.add_button("Reset", "stop, and clear the chart", self.reset)
         self.row = widgets.HBox(list(self.buttons.values()))
-        self.view = widgets.VBox([*above, *controls.values(), self.row, self.chart, self.status])
+        shown = [*above, *map(with_number, controls.values()), self.row, self.chart, self.status]
+        self.view = widgets.VBox(shown)
         # Drawn on a canvas of its own, not by pyplot, which belongs to the main thread.
         self._figure, self._drawing = Figure(self.inches, dpi=90), threading.Lock()
         FigureCanvasAgg(self._figure)

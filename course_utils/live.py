@@ -42,7 +42,7 @@ class LiveTraining:
 
     `state` is "ready", "running", "paused", or how it ended: "finished", "stopped early", "stopped" (by hand),
     "diverged" or "failed"; `message` is then the reason in one sentence. `changes` lists (step, new learning rate);
-    `name` is for legends.
+    `wanted_rate` is the learning rate before the schedule scales it; `name` is for legends.
     `on_change(run)` is called in the training thread after every small batch and at every change of state.
 
     Raises ValueError for impossible settings.
@@ -69,7 +69,7 @@ class LiveTraining:
         self.history, self.state, self.message, self.name = History(), "ready", "", ""
         self.changes: list[tuple[int, float]] = []
         self.commonest: tuple[str, float] | None = None  # the label predicted most at the last validation, its share
-        self._rate = self.settings.learning_rate
+        self.wanted_rate = self.settings.learning_rate
         self._stop, self._go = threading.Event(), threading.Event()
         self._go.set()
         self._times: deque[float] = deque(maxlen=11)
@@ -119,7 +119,7 @@ class LiveTraining:
         """Take another learning rate from the next step on; the schedule goes on scaling it. Must be above 0."""
         if not rate > 0:
             raise ValueError(f"The learning rate must be above 0, got {rate}.")
-        self._rate = rate
+        self.wanted_rate = rate
 
     def release(self) -> None:
         """Let go of the network and the data of a run that has ended; its history stays."""
@@ -173,9 +173,9 @@ class LiveTraining:
         """Train; yield the number of every optimizer step after it is done."""
         size = min(PIECE, self.settings.batch_size)
         settings = replace(self.settings, batch_size=size, accumulate=max(1, self.settings.batch_size // size))
-        optimizer = make_optimizer(self.model, self._rate, settings.weight_decay, settings.layer_decay)
+        optimizer = make_optimizer(self.model, self.wanted_rate, settings.weight_decay, settings.layer_decay)
         scheduler = make_scheduler(optimizer, self.steps, settings.warmup_share, settings.schedule)
-        shares = [base / self._rate for base in scheduler.base_lrs]  # 1, unless the rate differs between layers
+        shares = [base / self.wanted_rate for base in scheduler.base_lrs]  # 1, unless the rate differs between layers
         torch.manual_seed(settings.seed)  # dropout draws from here
         rate = self._apply_rate(optimizer, scheduler, shares)
         for loss in train_steps(self.model, self._batches(size), optimizer, scheduler, settings):
@@ -208,12 +208,12 @@ class LiveTraining:
             raise Stopped
         self.on_change(self)
 
-    def _wanted_rate(self) -> float:
-        return self._rate
+    def _next_rate(self) -> float:
+        return self.wanted_rate
 
     def _apply_rate(self, optimizer, scheduler, shares: list[float]) -> float:
         """Give the optimizer the rate that is wanted now, scaled by the schedule; return the head's."""
-        wanted = self._wanted_rate()
+        wanted = self._next_rate()
         if wanted != scheduler.base_lrs[0]:
             self.changes.append((len(self.history.loss) + 1, wanted))
         scheduler.base_lrs = [wanted * share for share in shares]
@@ -249,7 +249,7 @@ class RangeTest(LiveTraining):
         super().__init__(model, train, validation, settings, steps, validate_every=steps + 1, on_change=on_change)
         self.low, self.high = low, high
 
-    def _wanted_rate(self) -> float:
+    def _next_rate(self) -> float:
         step = len(self.history.loss)
         return self.low * (self.high / self.low) ** (step / max(1, self.steps - 1))
 

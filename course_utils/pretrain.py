@@ -34,7 +34,7 @@ END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Every choice of a pre-training run. With the mix that its model card names, the defaults made `data/gpt2-mini`.
+    """Every choice of a pre-training run. The model card of `data/gpt2-mini` names the ones that made it.
 
     `mix` gives each source its share of the batches (None: in proportion to its tokens). One step sees
     `batch_size * context` tokens. The learning rate warms up over `warmup_steps`, holds, and falls linearly to

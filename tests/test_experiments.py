@@ -125,3 +125,14 @@ def test_a_summary_gives_the_mean_and_students_interval():
     mean, half, seeds = e.summarize({"runs": runs})[("TF-IDF", "16")]
     assert (mean, seeds) == (pytest.approx(0.5), 3)
     assert half == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
+
+
+def test_a_study_is_shown_as_a_table_with_intervals_and_seeds(tmp_path):
+    runs = {
+        f"{name}, {size}, seed {s}": {"macro_f1": 0.5} for name in ("a", "b") for size in (8, "all") for s in (0, 1)
+    }
+    (tmp_path / "mine.json").write_text(json.dumps({"runs": runs}))
+    table = e.results_table(e.read_results("mine", tmp_path))
+    assert table.loc["a", "8"] == table.loc["b", "all"] == "0.50 ± 0.00 (2)"
+    with pytest.raises(FileNotFoundError, match=r"make it with python -m course_utils.experiments transfer"):
+        e.read_results("transfer", tmp_path)

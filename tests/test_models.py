@@ -339,7 +339,8 @@ def test_new_tokens_take_no_probability_from_the_others():
 def test_the_model_card_tells_what_pretraining_measured():
     card, facts = (MINI / "README.md").read_text(), json.loads((MINI / "pretraining.json").read_text())
     assert f"**{facts['bits_per_byte_overall']:.2f} bits per byte**" in card
-    assert f"**{facts['tokens_seen'] / 1e6:.1f} million tokens seen**" in card
+    tokens = facts["tokens_seen"] + (facts["continued_from"] or {"tokens_seen": 0})["tokens_seen"]
+    assert f"**{tokens / 1e6:.1f} million tokens seen**" in card
     for source, bits in facts["bits_per_byte"].items():
         row = next(line for line in card.splitlines() if line.startswith(f"| {source} |"))
         assert f"| {bits:.2f} |" in row

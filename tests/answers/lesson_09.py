@@ -1,0 +1,51 @@
+"""Wrong answers to the exercises of lesson 9, each with a part of the hint that it must get."""
+
+import numpy as np
+
+
+def right(sizes, scores, goal, never=float("inf"), first=None):
+    if scores[0] >= goal:
+        return sizes[0] if first is None else first
+    for i in range(1, len(sizes)):
+        if scores[i] >= goal:
+            share = (goal - scores[i - 1]) / (scores[i] - scores[i - 1])
+            return sizes[i - 1] * (sizes[i] / sizes[i - 1]) ** share
+    return never
+
+
+def last_crossing(sizes, scores, goal):
+    below = [i for i, score in enumerate(scores) if score < goal]
+    if not below or below[-1] == len(sizes) - 1:
+        return right(sizes, scores, goal)
+    return right(sizes[below[-1] :], scores[below[-1] :], goal)
+
+
+def first_enough(sizes, scores, goal):
+    return next((size for size, score in zip(sizes, scores, strict=True) if score >= goal), float("inf"))
+
+
+WRONG = {
+    "labels_needed": [
+        (lambda sizes, scores, goal: np.interp(goal, scores, sizes), "plain axis"),
+        (first_enough, "interpolate"),
+        (lambda sizes, scores, goal: np.log2(right(sizes, scores, goal)), "take the power again"),
+        (lambda sizes, scores, goal: 1, "takes 32 labels"),
+        (lambda sizes, scores, goal: right(sizes, scores, goal, first=4), "reached with the first size"),
+        (lambda sizes, scores, goal: right(sizes, scores, goal, never=64), "return infinity"),
+        (last_crossing, "the first place counts"),
+    ],
+    "layer_rates": [
+        (lambda rate, blocks, decay: [rate * decay**i for i in range(blocks + 2)], "other way round"),
+        (lambda rate, blocks, decay: [rate * decay**i for i in range(blocks + 2, 0, -1)], "the head has the full rate"),
+        (
+            lambda rate, blocks, decay: [
+                rate * decay**blocks,
+                *[rate * decay**i for i in range(blocks, -1, -1)],
+            ],
+            "one factor more",
+        ),
+        (lambda rate, blocks, decay: [rate * decay**i for i in range(blocks, -1, -1)], "five rates"),
+        (lambda rate, blocks, decay: [rate] * (blocks + 2), "the rates are 0.0625"),
+        (lambda rate, blocks, decay: [decay**i for i in range(blocks + 1, -1, -1)], "as they are given"),
+    ],
+}
