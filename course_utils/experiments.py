@@ -48,8 +48,7 @@ class Recipe:
     """How a network is built and trained. All that no field names is the same for all.
 
     `blocks_frozen` counts from below; `adapted` says that the language model first read the training texts without
-    their labels; of `rates` the one with the best validation macro-F1 is taken; `patience` counts validations, of
-    which there are five (None: never stop early).
+    their labels; of `rates` the one with the best validation macro-F1 is taken.
     """
 
     random_weights: bool = False

@@ -34,7 +34,7 @@ from course_utils.pipeline import SCHEDULES
 from course_utils.training import FineTuneSettings, History, copy_weights, put_weights
 
 REDRAW = 0.35  # seconds between two pictures
-KEPT = 4  # earlier runs that stay on the chart
+KEPT = 3  # earlier runs that stay on the chart
 WIDE, NAMED = {"width": "430px"}, {"description_width": "150px"}
 
 
@@ -84,6 +84,7 @@ class Lab:
         self.controls = controls
         self.current: LiveTraining | None = None
         self.earlier: list[LiveTraining] = []
+        self.notice = ""
         self.chart = widgets.Image(format="png", layout={"width": "100%", "max_width": "945px"})
         self.status = widgets.HTML()
         self.buttons: dict[str, widgets.Button] = {}
@@ -143,13 +144,15 @@ class Lab:
 
         Raises RuntimeError while another run is going on, ValueError for values that no control takes.
         """
+        self.refuse_if_busy()
         self.set(**values)
         return self.finish_run(self.make_run, steps)
 
     def start_run(self, make_run: Callable[..., LiveTraining]) -> None:
         """Start a run in the background, unless one is going on."""
         if self.is_busy:
-            self.say("A run is going on: press Stop first.")
+            self.notice = " A run is going on: press Stop first."
+            self.say(self.words() + self.notice)
             return
         try:
             run = make_run(on_change=self._on_change)
@@ -161,8 +164,7 @@ class Lab:
 
     def finish_run(self, make_run: Callable[..., LiveTraining], steps: int | None = None) -> History:
         """Run in the caller's thread, with a progress bar, to the end."""
-        if self.is_busy:
-            raise RuntimeError("A run is going on in the background: press Stop, or call stop(), first.")
+        self.refuse_if_busy()
         with tqdm(unit="step", desc=self.title, disable=QUIET) as bar:
             run = make_run(on_change=lambda run: bar.update(len(run.history.loss) - bar.n))
             bar.total = min(steps or run.steps, run.steps)
@@ -174,11 +176,16 @@ class Lab:
         self.refresh()
         return run.history
 
+    def refuse_if_busy(self) -> None:
+        """Raise RuntimeError while a run goes on in the background."""
+        if self.is_busy:
+            raise RuntimeError("A run is going on in the background: press Stop, or call stop(), first.")
+
     def pause(self) -> None:
         """Pause, or go on."""
-        if self.current is not None and self.current.state == "paused":
+        if self.is_busy and self.current.is_held:
             self.current.resume()
-        elif self.current is not None:
+        elif self.is_busy:
             self.current.pause()
 
     def stop(self, wait: float = 2.0) -> None:
@@ -190,6 +197,9 @@ class Lab:
     def reset(self) -> None:
         """Stop, and clear the chart."""
         self.stop()
+        if self.is_busy:  # its thread still works on the network
+            self.say("The run has not ended yet: press Reset again in a moment.")
+            return
         self.current, self.earlier = None, []
         self.refresh()
 
@@ -203,18 +213,21 @@ class Lab:
         if self.current is not None and self.current.history.loss:
             self.current.release()
             self.earlier = [*self.earlier, self.current][-KEPT:]
-        self.current = run
+        self.current, self.notice = run, ""
 
     # --- picture and text ---------------------------------------------------------------------------------------
 
     def _on_change(self, run: LiveTraining) -> None:
         """Redraw, but not too often: called in the run's thread, many times a second."""
-        if not run.is_going:
-            self.finish(run)
-        drawn, state = self._drawn
-        if run.state != state or time.monotonic() - drawn > REDRAW:
-            self.refresh()
-            self._drawn = (time.monotonic(), run.state)
+        try:
+            if not run.is_going:
+                self.finish(run)
+            drawn, state = self._drawn
+            if run.state != state or time.monotonic() - drawn > REDRAW:
+                self.refresh()
+                self._drawn = (time.monotonic(), run.state)
+        except Exception as error:  # a picture that fails must not end the training
+            self.say(f"The chart could not be drawn. {type(error).__name__}: {error}")
 
     def refresh(self) -> None:
         """Draw the chart and write the line under it."""
@@ -225,14 +238,16 @@ class Lab:
             self.chart.value = picture.getvalue()
             paused = self.current is not None and self.current.state == "paused"
             self.buttons["Pause"].description = "Resume" if paused else "Pause"
-            self.say(self.words())
+            self.say(self.words() + (self.notice if self.is_busy else ""))
 
     def say(self, text: str) -> None:
         """Write a line of plain text under the chart."""
         self.status.value = f'<div role="status">{html.escape(text)}</div>'
 
     def figure(self) -> Figure:
-        """The chart as a static figure, with its words printed."""
+        """The chart as a static figure, with its words printed. Raises RuntimeError while a run is changing it."""
+        if self.is_busy and self.current.state != "paused":
+            raise RuntimeError("A run is going on: press Pause or Stop first.")
         figure = Figure(self.inches)
         self.draw(figure)
         print("Figure: " + self.words())
@@ -348,9 +363,8 @@ class RegularizationLab(Lab):
             "dropout": dropdown("dropout", [0.0, 0.1, 0.3, 0.5], 0.0),
             "weight_decay": dropdown("weight decay", [0.0, 0.01, 0.1, 1.0], 0.0),
             "label_smoothing": dropdown("label smoothing", [0.0, 0.1, 0.2], 0.0),
-            "patience": dropdown(
-                "patience", [("never stop", None), *((f"{n} validations", n) for n in (1, 2, 3, 5))], None
-            ),
+            # Not None: a list shows that as no choice at all.
+            "patience": dropdown("patience, validations", [("never stop", 0), 1, 2, 3, 5], 0),
             "learning_rate": rate_slider(),
         }
         super().__init__(controls)
@@ -358,7 +372,8 @@ class RegularizationLab(Lab):
     def make_run(self, **options) -> LiveTraining:
         """Build a run on few labels, validated every 10 steps, the best validation loss kept."""
         values = {name: box.value for name, box in self.controls.items()}
-        name = ", ".join(f"{key} {values[key]:g}" for key in ("labels", "dropout", "weight_decay", "label_smoothing"))
+        values["patience"] = values["patience"] or None
+        name = ", ".join(f"{key} {value:g}" for key, value in values.items() if value and key != "learning_rate")
         tables = load_splits()
         few = {
             "train": take_per_label(tables["train"], values.pop("labels")),
@@ -382,7 +397,8 @@ class RegularizationLab(Lab):
         if run is None or not run.history.epochs:
             return text
         last, best = run.history.epochs[-1], run.history.epochs[run.history.best_epoch - 1]
-        text += f" Validation loss is ≈ {last['validation_loss'] - last['train_loss']:.2f} above training loss."
+        gap = last["validation_loss"] - last["train_loss"]
+        text += f" Validation loss is ≈ {abs(gap):.2f} {'above' if gap >= 0 else 'below'} training loss."
         if run.state == "stopped early":
             text += f" Stopped early: ≈ {run.steps - len(run.history.loss)} of {run.steps} steps saved."
         if not run.is_going:
@@ -436,12 +452,13 @@ class TransferLab(Lab):
         if self.controls["contestant"].value not in BASELINES:
             super().start()
         elif self.is_busy:
-            self.say("A run is going on: press Stop first.")
+            self.say(self.words() + " A run is going on: press Stop first.")
         else:
             self.fit_baseline()
 
     def run(self, steps: int | None = None, **values) -> History | None:
         """Train at once; fewer `steps` than the measurements took make a point that cannot be compared with them."""
+        self.refuse_if_busy()
         self.set(**values)
         if self.controls["contestant"].value not in BASELINES:
             return super().run(steps)
@@ -449,6 +466,7 @@ class TransferLab(Lab):
 
     def fit_baseline(self) -> None:
         """Fit the chosen baseline and put its point on the chart."""
+        self.refuse_if_busy()
         name, labels, seed = (box.value for box in self.controls.values())
         self.current = None
         self.points.append((name, labels, measure(name, self.prepare(), (), seed)["macro_f1"]))
@@ -461,7 +479,9 @@ class TransferLab(Lab):
 
     def reset(self) -> None:
         """Stop, and take all points of your own off the chart."""
-        self.points.clear()
+        self.stop()
+        if not self.is_busy:
+            self.points.clear()
         super().reset()
 
     def draw(self, figure: Figure) -> None:

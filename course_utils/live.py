@@ -38,12 +38,15 @@ class LiveTraining:
     It is the loop of lesson 5 with a hand on it: between two small batches it looks whether it should pause or stop,
     and between two steps whether it has a new learning rate. A validation every `validate_every` steps makes a row of
     `history.epochs`; `settings.patience` counts these, `settings.epochs` is not looked at. Both ways give the same
-    numbers for the same settings. At the end, however it comes, the model has the weights of the best validation.
+    numbers for the same settings, unless another cell draws from PyTorch's random numbers while a run with dropout goes
+    on. At the end, however it comes, the model has the weights of its best validation (those it began with, if there
+    was none).
 
     `state` is "ready", "running", "paused", or how it ended: "finished", "stopped early", "stopped" (by hand),
     "diverged" or "failed"; `message` is then the reason in one sentence. `changes` lists (step, new learning rate);
-    `wanted_rate` is the learning rate before the schedule scales it; `name` is for legends.
-    `on_change(run)` is called in the training thread after every small batch and at every change of state.
+    `wanted_rate` is the learning rate before the schedule scales it, `rate` the one of the step in hand; `name` is for
+    legends. `on_change(run)` is called in the training thread before every small batch, after every step and at every
+    change of state.
 
     Raises ValueError for impossible settings.
     """
@@ -67,6 +70,7 @@ class LiveTraining:
         self.validation = validation.select(np.argsort([len(ids) for ids in validation["input_ids"]], kind="stable"))
         self.on_change = on_change or (lambda run: None)
         self.history, self.state, self.message, self.name = History(), "ready", "", ""
+        self.rate = 0.0
         self.changes: list[tuple[int, float]] = []
         self.commonest: tuple[str, float] | None = None  # the label predicted most at the last validation, its share
         self.wanted_rate = self.settings.learning_rate
@@ -126,6 +130,11 @@ class LiveTraining:
         self.model = self.train = self.validation = None
 
     @property
+    def is_held(self) -> bool:
+        """Whether a pause was asked for."""
+        return not self._go.is_set()
+
+    @property
     def is_going(self) -> bool:
         """Whether the run has begun and not ended."""
         return self.state in ("running", "paused")
@@ -160,8 +169,11 @@ class LiveTraining:
             end = "stopped"
         except KeyboardInterrupt:  # the notebook's stop button, when the run is not in a thread
             end = "stopped"
-        except FloatingPointError as error:
-            end, message = "diverged", str(error)
+        except FloatingPointError:
+            end = "diverged"
+            message = (
+                f"The loss is no longer a number: it has diverged at a learning rate of {self.rate:.1e}; lower it."
+            )
         except Exception as error:  # a thread's error would be lost otherwise; nobody waits for it
             end, message = "failed", f"{type(error).__name__}: {error}"
         put_weights(self.model, best)
@@ -185,6 +197,7 @@ class LiveTraining:
             yield len(self.history.loss)
             if len(self.history.loss) >= count:
                 return
+            self.on_change(self)  # who watches may still choose the next step's rate
             rate = self._apply_rate(optimizer, scheduler, shares)
 
     def _batches(self, size: int) -> Iterator[dict]:
@@ -219,7 +232,8 @@ class LiveTraining:
         scheduler.base_lrs = [wanted * share for share in shares]
         for group, base, scale in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
             group["lr"] = base * scale(scheduler.last_epoch)
-        return optimizer.param_groups[0]["lr"]
+        self.rate = optimizer.param_groups[0]["lr"]
+        return self.rate
 
     def _validate(self) -> None:
         """Evaluate on the validation rows, a few at a time, and add a row to the history."""
@@ -238,8 +252,10 @@ class LiveTraining:
 
 
 class RangeTest(LiveTraining):
-    """Raise the learning rate a little at every step, from `low` to `high`, and watch the loss (Smith 2017,
-    arXiv:1506.01186): where it falls most steeply is a good rate, where it blows up is one too many.
+    """Raise the learning rate by a factor at every step, from `low` to `high`, and watch the loss.
+
+    Where it falls most steeply is a good rate, where it blows up is one too many. After Smith 2017, arXiv:1506.01186,
+    who raised the rate linearly and watched accuracy.
 
     The sweep ends when the smoothed loss is half as high again as it was at the start.
     """
@@ -297,10 +313,12 @@ def diagnose(run: LiveTraining) -> str:
     chance = math.log(run.model.config.num_labels)
     if smoothed[-1] > max(1.2 * smoothed[lowest], chance + 0.3):
         return f"The loss is at ≈ {smoothed[-1]:.1f}, and rising since step ≈ {lowest + 1}: the rate is too high."
+    if smoothed[-1] > max(loss[0], chance) + 0.3:
+        return f"The loss is at ≈ {smoothed[-1]:.1f}, above the ≈ {loss[0]:.1f} it began with: the rate is too high."
     if run.commonest is not None and run.commonest[1] > 0.95:
         return f"It puts nearly every message into {run.commonest[0]!r}: stuck at one class."
     fall = smoothed[9] - smoothed[-1]
-    if fall < 0.1 and len(loss) >= 40:
+    if abs(fall) < 0.1 and len(loss) >= 40:
         return f"In {len(loss)} steps the loss has moved by only ≈ {abs(fall):.2f}: the rate is too low."
     return f"The loss has fallen by ≈ {fall:.2f} since step 10." if fall > 0 else "The loss is not falling yet."
 

@@ -76,9 +76,8 @@ def test_a_new_rate_holds_from_the_next_step_on(make_run):
     run.run()
     linear = [(10 - step) / 9 for step in range(1, 10)]
     assert run.history.learning_rate[:4] == pytest.approx([0.0, *[settings_rate * share for share in linear[:3]]])
-    # The fifth step was under way when the hand moved, at the first small batch of it; its rate was set before.
-    assert run.history.learning_rate[5:] == pytest.approx([5e-3 * share for share in linear[4:]])
-    assert run.changes == [(6, 5e-3)]
+    assert run.history.learning_rate[4:] == pytest.approx([5e-3 * share for share in linear[3:]])
+    assert run.changes == [(5, 5e-3)]
 
 
 def test_a_rate_changed_before_the_start_is_the_rate(make_run):
@@ -143,7 +142,7 @@ def test_a_diverged_and_a_broken_run_say_so_in_a_sentence(make_run):
     run = make_run(FineTuneSettings(learning_rate=1e30, clip=1e30, patience=None, warmup_share=0.0), steps=30)
     run.run()
     assert run.state == "diverged"
-    assert "lower the learning rate" in describe(run)
+    assert "it has diverged at a learning rate of 1.0e+30; lower it." in describe(run)
     broken = make_run(steps=30)
     broken.train = "no data set"
     broken.start()
@@ -199,7 +198,9 @@ def test_running_mean_takes_the_last_ten():
         ([2.1] * 10, "Too early"),
         (np.linspace(2.1, 1.0, 60), "has fallen by ≈ 0.9"),
         ([2.08] * 60, "moved by only ≈ 0.00"),
+        (np.linspace(2.0, 2.3, 60), "not falling"),
         ([*np.linspace(2.1, 1.8, 40), *np.linspace(3, 11, 20)], "rising since step ≈ 4"),
+        ([2.1, 2.1, *[9.0] * 10, *[3.0] * 40], "above the ≈ 2.1 it began with"),
     ],
 )
 def test_the_state_of_a_run_is_said_in_words(make_run, loss, words):

@@ -3,6 +3,7 @@
 Skipped, with the reason, where Chromium is missing; an error where the variable CI is set.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import TimeoutError, expect, sync_playwright
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 CHROMIUM = shutil.which("chromium")
@@ -71,10 +72,12 @@ def server(tmp_path_factory):
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"} | state
     with open(folder / "server.log", "w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
-        wait_until_answering(port, process, folder / "server.log")
-        yield f"http://127.0.0.1:{port}", folder
-        process.terminate()
-        process.wait(20)
+        try:
+            wait_until_answering(port, process, folder / "server.log")
+            yield f"http://127.0.0.1:{port}", folder
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 def wait_until_answering(port: int, process, log: Path) -> None:
@@ -93,7 +96,8 @@ def page(server):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         page = browser.new_page(viewport={"width": 1300, "height": 1500})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
+        expect.set_options(timeout=60_000)
         yield page
         browser.close()
 
@@ -103,9 +107,14 @@ def open_and_run(page, address: str, name: str) -> None:
     page.goto(f"{address}/lab/workspaces/{name[:2]}/tree/{name}?reset&token={TOKEN}")
     page.locator(".jp-Notebook").first.wait_for()
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for(state="attached")
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    button(page, "Run").wait_for(timeout=90_000)
+    page.wait_for_timeout(1000)
+    for _ in range(4):  # a click that comes before the kernel is connected is lost
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with contextlib.suppress(TimeoutError):
+            page.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*\d]+\]")).first.wait_for(timeout=8_000)
+            break
+    button(page, "Run").wait_for(timeout=120_000)
 
 
 def button(page, name: str):
@@ -125,7 +134,7 @@ def step_of(page) -> int:
     return int(found.group(1)) if found else 0
 
 
-def wait_for(page, condition, seconds: float = 30) -> float:
+def wait_for(page, condition, seconds: float = 60) -> float:
     """Wait until `condition()` holds; return how many seconds that took."""
     start = time.monotonic()
     while not condition():
@@ -139,7 +148,7 @@ def test_the_learning_rate_is_turned_while_it_trains(server, page):
     expect(status(page)).to_contain_text("Press Run.")
     before = picture(page)
     button(page, "Run").click()
-    assert wait_for(page, lambda: picture(page) != before) < 3
+    assert wait_for(page, lambda: picture(page) != before) < 5
     wait_for(page, lambda: step_of(page) >= 3)
     first = picture(page)
     wait_for(page, lambda: picture(page) != first)
@@ -155,7 +164,7 @@ def test_the_learning_rate_is_turned_while_it_trains(server, page):
     assert rate > 0.001
 
     button(page, "Stop").click()
-    assert wait_for(page, lambda: "Stopped" in status(page).inner_text()) < 2
+    assert wait_for(page, lambda: "Stopped" in status(page).inner_text()) < 3
     button(page, "Run").click()
     wait_for(page, lambda: "Running" in status(page).inner_text() and step_of(page) >= 1)
 
@@ -173,7 +182,7 @@ def test_pause_holds_and_the_kernel_is_free_meanwhile(server, page):
     last = page.locator(".jp-CodeCell").last
     last.locator(".jp-InputPrompt").click()
     page.keyboard.press("Control+Enter")
-    wait_for(page, lambda: last.locator(".jp-InputPrompt").inner_text() not in ("[*]:", "[3]:"), 5)
+    wait_for(page, lambda: last.locator(".jp-InputPrompt").inner_text() not in ("[*]:", "[3]:"), 20)
     assert "Running" in status(page).inner_text()
 
 
@@ -222,7 +231,7 @@ def test_restarting_the_kernel_in_mid_run_leaves_nothing_behind(server, page):
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.get_by_role("menuitem", name="Restart Kernel and Run All Cells…", exact=True).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
-    wait_for(page, lambda: status(page).count() == 1 and "Press Run." in status(page).inner_text(), 60)
+    wait_for(page, lambda: status(page).count() == 1 and "Press Run." in status(page).inner_text(), 120)
     button(page, "Run").click()
     wait_for(page, lambda: step_of(page) >= 1)
     button(page, "Stop").click()
