@@ -21,6 +21,10 @@ def store_outputs(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
     NotebookClient(notebook, timeout=600, record_timing=False, resources=resources).execute()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            # A widget lives as long as its kernel; without it, JupyterLab would show an error instead of the sentence.
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
     notebook.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     with replace_safely(path) as temporary:
         nbformat.write(notebook, temporary)

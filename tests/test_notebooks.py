@@ -98,6 +98,7 @@ def test_stored_outputs_are_complete_and_clean(path):
         for output in cell.outputs:
             assert output.output_type != "error", cell.source
             assert output.get("name") != "stderr", cell.source
+            assert not any("widget" in kind for kind in output.get("data", {})), "store outputs with make notebooks"
             assert not re.search(r"/(home|root|tmp|Users|work)/", str(output.get("text", ""))), cell.source
 
 
