@@ -13,8 +13,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from course_utils import pretrain as p
-from course_utils.models import load_language_model
+from course_utils.models import load_language_model, locate_model
 
+PYTORCHS_OWN = torch.optim._muon._zeropower_via_newtonschulz
 SETTINGS = p.PretrainSettings(
     vocabulary=300, context=16, width=16, layers=1, heads=2, steps=12, batch_size=4, warmup_steps=2
 )
@@ -110,6 +111,20 @@ def test_batches_depend_on_seed_and_step_alone_and_follow_the_mix():
     assert torch.equal(batch, p.draw_batch(tokens, settings, step=5))
     assert not torch.equal(batch, p.draw_batch(tokens, settings, step=6))
     assert batch[:, 0].float().mean().item() == pytest.approx(0.75, abs=0.08)
+
+
+@pytest.mark.parametrize("shape", [(64, 192), (192, 64), (64, 64)])
+def test_orthogonalize_is_pytorchs_own_in_more_digits(shape):
+    torch.manual_seed(0)
+    gradient = torch.randn(shape) * 1e-3
+    arguments = (gradient, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    ours, theirs = p.orthogonalize(*arguments), PYTORCHS_OWN(*arguments).float()
+    assert (ours - theirs).norm() < 0.03 * theirs.norm()  # bfloat16 has two to three digits
+
+
+def test_on_a_cpu_muon_takes_it():
+    p.build_optimizers(p.build_model(SETTINGS, AutoTokenizer.from_pretrained(locate_model("gpt2-mini"))), SETTINGS)
+    assert torch.optim._muon._zeropower_via_newtonschulz is p.orthogonalize
 
 
 def test_the_rate_warms_up_holds_and_falls_to_zero():
