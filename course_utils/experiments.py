@@ -10,6 +10,7 @@ goes on with what is missing.
 
 import argparse
 import json
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +41,9 @@ from course_utils.pretrain import adapt
 from course_utils.training import FineTuneSettings
 
 RESULTS = DATA / "results"
-BATCH_SIZE, STEPS = 16, 120  # a network takes at least so many steps, however few its labels, and at least 3 epochs
+BATCH_SIZE, STEPS = 16, 60  # a network takes at least so many steps, however few its labels, and at least 3 epochs
+VALIDATION_ROWS = 200  # who has few labels to train on has not many to validate on
+SEARCHED = 32  # labels a class up to which learning rates are searched; with more, the winner of this size is kept
 
 
 @dataclass(frozen=True)
@@ -82,20 +85,19 @@ NETWORKS = {
     "3 blocks frozen": Recipe(blocks_frozen=3),
     "LoRA": Recipe(lora=True, rates=(1e-3, 3e-3, 1e-2)),
     "lower rates below": Recipe(layer_decay=0.8),
-    "dropout 0.1": Recipe(dropout=0.1),
-    "dropout 0.3": Recipe(dropout=0.3),
-    "weight decay 0.1": Recipe(weight_decay=0.1),
-    "weight decay 1": Recipe(weight_decay=1.0),
-    "label smoothing 0.1": Recipe(label_smoothing=0.1),
+    "plain": Recipe(rates=(1e-3,)),
+    "dropout 0.1": Recipe(dropout=0.1, rates=(1e-3,)),
+    "dropout 0.3": Recipe(dropout=0.3, rates=(1e-3,)),
+    "weight decay 0.1": Recipe(weight_decay=0.1, rates=(1e-3,)),
+    "weight decay 1": Recipe(weight_decay=1.0, rates=(1e-3,)),
+    "label smoothing 0.1": Recipe(label_smoothing=0.1, rates=(1e-3,)),
     **{f"rate {rate:g}": Recipe(rates=(rate,)) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)},
 }
 STUDIES = {
-    "transfer": Study(
-        (*BASELINES, "pre-trained", "adapted", "frozen body", "random weights"), (8, 16, 32, 64, 128, None)
-    ),
+    "transfer": Study((*BASELINES, "pre-trained", "frozen body", "random weights"), (8, 16, 32, 64, 128, None)),
     "methods": Study(("pre-trained", "last token", "3 blocks frozen", "LoRA", "lower rates below", "adapted"), (32,)),
     "regularization": Study(
-        ("pre-trained", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"),
+        ("plain", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"),
         (16,),
     ),
     "learning_rates": Study(tuple(name for name in NETWORKS if name.startswith("rate ")), (32,)),
@@ -130,7 +132,7 @@ def prepare_run(recipe: Recipe, classifier, tokenized, rate: float, seed: int, *
         label_smoothing=recipe.label_smoothing, layer_decay=recipe.layer_decay,
     )  # fmt: skip
     return LiveTraining(
-        classifier, tokenized["train"], tokenized["validation"], settings, steps, validate_every=steps // 5, **options
+        classifier, tokenized["train"], tokenized["validation"], settings, steps, validate_every=steps // 4, **options
     )
 
 
@@ -170,11 +172,23 @@ def plan(study: Study, sizes, seeds) -> Iterator[tuple[str, int | None, int]]:
 
 
 def choose_rates(name: str, size: int | None, runs: dict) -> tuple[float, ...]:
-    """The rates to try: all of the recipe's for the first seed, for later ones the one that was best there."""
-    first = runs.get(f"{name}, {size or 'all'}, seed 0")
+    """The rates to try: all of the recipe's for the first seed and few labels, else the one that was best there."""
     if name in BASELINES:
         return ()
+    first = runs.get(f"{name}, {size or 'all'}, seed 0")
+    if first is None and (size or math.inf) > SEARCHED:
+        first = runs.get(f"{name}, {SEARCHED}, seed 0")
     return (first["rate"],) if first else NETWORKS[name].rates
+
+
+def draw_few(splits: dict[str, pd.DataFrame], size: int | None, seed: int) -> dict[str, pd.DataFrame]:
+    """Draw `size` training rows of each label (None: all) and the rows to validate on; the test split stays whole."""
+    train, validation = splits["train"], splits["validation"]
+    return {
+        "train": train if size is None else take_per_label(train, size, seed),
+        "validation": validation.sample(min(VALIDATION_ROWS, len(validation)), random_state=0),
+        "test": splits["test"],
+    }
 
 
 def run_study(study: Study, splits, out: Path, sizes=None, seeds: int | None = None, model: str = "gpt2-mini") -> dict:
@@ -190,8 +204,7 @@ def run_study(study: Study, splits, out: Path, sizes=None, seeds: int | None = N
         key = f"{name}, {size or 'all'}, seed {seed}"
         if key in results["runs"]:
             continue
-        few = splits["train"] if size is None else take_per_label(splits["train"], size, seed)
-        tokenized = tokenize({**splits, "train": few}, tokenizer)
+        tokenized = tokenize(draw_few(splits, size, seed), tokenizer)
         rates = choose_rates(name, size, results["runs"])
         results["runs"][key] = measure(name, tokenized, rates, seed, model, texts)
         with replace_safely(out) as temporary:
@@ -205,8 +218,10 @@ def describe(study: Study, model: str, splits) -> dict:
         "model": model,
         "recipes": {name: asdict(NETWORKS[name]) for name in study.contestants if name in NETWORKS},
         "batch size": BATCH_SIZE,
-        "steps": f"{STEPS}, or 3 epochs if that is more; the best of 5 validations is kept",
-        "learning rate": "the best of the recipe's rates on validation with seed 0, kept for the other seeds",
+        "steps": f"{STEPS}, or 3 epochs if that is more; the best of 4 validations is kept",
+        "validation": f"on at most {VALIDATION_ROWS} rows",
+        "learning rate": "the best of the recipe's rates on validation with seed 0, kept for the other seeds, and for "
+        f"more than {SEARCHED} labels a class",
         "rows": {name: len(table) for name, table in splits.items()},
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("torch", "transformers", "peft", "scikit-learn")},
@@ -226,6 +241,31 @@ def summarize(results: dict, metric: str = "macro_f1") -> dict[tuple[str, str], 
             half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
         summary[key] = (float(np.mean(values)), half, len(values))
     return summary
+
+
+def differences(results: dict, first: str, second: str, metric: str = "macro_f1") -> pd.DataFrame:
+    """How far `first` is ahead of `second`, at each number of labels: mean over seeds, and Student's 95 % interval.
+
+    With one seed both learned from the same labels, so the difference is taken seed by seed: the luck of the draw,
+    which hits both alike, cancels. `shown` says what the interval shows.
+
+    Raises ValueError where fewer than two seeds have both.
+    """
+    runs, rows = results["runs"], {}
+    for key, run in runs.items():
+        name, size, seed = key.split(", ")
+        rival = runs.get(f"{second}, {size}, {seed}")
+        if name == first and rival is not None:
+            rows.setdefault(size, []).append(run[metric] - rival[metric])
+    if not rows or min(map(len, rows.values())) < 2:
+        raise ValueError(f"{first!r} and {second!r} need two measured seeds at least to be compared.")
+    table = {}
+    for size, values in rows.items():
+        half = stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)
+        low, high = np.mean(values) - half, np.mean(values) + half
+        shown = "ahead" if low > 0 else "behind" if high < 0 else "no difference shown"
+        table[size] = {"mean": np.mean(values), "low": low, "high": high, "seeds": len(values), "shown": shown}
+    return pd.DataFrame(table).T.rename_axis(f"{first} - {second}")
 
 
 def read_results(study: str, folder: Path = RESULTS) -> dict:

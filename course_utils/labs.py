@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 from course_utils import QUIET, plots
 from course_utils.data import QUEUES, clean, read_examples, split_examples, take_per_label, tokenize
 from course_utils.evaluation import evaluate
-from course_utils.experiments import BASELINES, NETWORKS, RESULTS, build, measure, prepare_run, summarize
+from course_utils.experiments import BASELINES, NETWORKS, RESULTS, build, draw_few, measure, prepare_run, summarize
 from course_utils.live import LiveTraining, RangeTest, describe, read_range_test
 from course_utils.models import load_classifier, load_tokenizer, set_dropout
 from course_utils.pipeline import SCHEDULES
@@ -224,8 +224,8 @@ class Lab:
                 self.finish(run)
             drawn, state = self._drawn
             if run.state != state or time.monotonic() - drawn > REDRAW:
-                self.refresh()
                 self._drawn = (time.monotonic(), run.state)
+                self.refresh()
         except Exception as error:  # a picture that fails must not end the training
             self.say(f"The chart could not be drawn. {type(error).__name__}: {error}")
 
@@ -363,8 +363,10 @@ class RegularizationLab(Lab):
             "dropout": dropdown("dropout", [0.0, 0.1, 0.3, 0.5], 0.0),
             "weight_decay": dropdown("weight decay", [0.0, 0.01, 0.1, 1.0], 0.0),
             "label_smoothing": dropdown("label smoothing", [0.0, 0.1, 0.2], 0.0),
-            # Not None: a list shows that as no choice at all.
-            "patience": dropdown("patience, validations", [("never stop", 0), 1, 2, 3, 5], 0),
+            # 0 and not None, which a list shows as no choice at all.
+            "patience": dropdown(
+                "patience, validations", [("never stop", 0), *((f"{count}", count) for count in (1, 2, 3, 5))], 0
+            ),
             "learning_rate": rate_slider(),
         }
         super().__init__(controls)
@@ -434,8 +436,9 @@ class TransferLab(Lab):
 
     def prepare(self):
         """Tokenize the tickets that the controls ask for."""
-        few = take_per_label(load_splits()["train"], self.controls["labels"].value, self.controls["seed"].value)
-        return tokenize({**load_splits(), "train": few}, self.tokenizer)
+        return tokenize(
+            draw_few(load_splits(), self.controls["labels"].value, self.controls["seed"].value), self.tokenizer
+        )
 
     def make_run(self, **options) -> LiveTraining:
         """Build the run of the measurements: same recipe, same steps, the rate that was best there."""

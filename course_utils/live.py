@@ -238,9 +238,9 @@ class LiveTraining:
     def _validate(self) -> None:
         """Evaluate on the validation rows, a few at a time, and add a row to the history."""
         start, logits = time.monotonic(), []
-        for first in range(0, len(self.validation), 4 * PIECE):
+        for first in range(0, len(self.validation), 2 * PIECE):
             self._obey()
-            rows = self.validation[first : first + 4 * PIECE]["input_ids"]
+            rows = self.validation[first : first + 2 * PIECE]["input_ids"]
             logits.append(predict_logits(self.model, rows))
         probabilities = F.softmax(torch.cat(logits), dim=-1).numpy()
         names, true = self.validation.features["label"].names, np.array(self.validation["label"])

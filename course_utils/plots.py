@@ -152,13 +152,29 @@ def plot_comparison(scores: dict[str, tuple[float, float, float]], metric: str =
 # --- the labs: drawn on a given figure, again and again, in whatever thread the training runs ----------------------
 
 
+def empty_axes(figure: Figure, widths: Sequence[float]) -> Sequence:
+    """Give a row of axes of these relative widths, with few ticks and nothing drawn on them.
+
+    Most of the time that a picture takes goes into its ticks. So axes that are there already are used again.
+    """
+    if len(figure.axes) != len(widths):
+        figure.clear()
+        for axes in figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]:
+            axes.locator_params(nbins=5)
+    for axes in figure.axes:
+        for artist in [*axes.lines, *axes.collections, *axes.texts, axes.get_legend()]:
+            if artist is not None:
+                artist.remove()
+        axes.set_prop_cycle(None)
+    return figure.axes
+
+
 def draw_runs(figure: Figure, current, earlier: Sequence = ()) -> None:
     """Loss, validation macro-F1 and learning rate over the steps of `live.LiveTraining` runs, the current one in front.
 
     Draws on `figure`, wiping it first. Changes of the rate by hand are dotted lines.
     """
-    figure.clear()
-    loss, score, rate = figure.subplots(1, 3, width_ratios=[2, 1.2, 1.2])
+    loss, score, rate = empty_axes(figure, [2, 1.2, 1.2])
     for style, run in zip(LINES[1:] * 2, earlier, strict=False):
         draw_run(loss, score, rate, run.history, {**style, "linewidth": 1, "alpha": 0.7}, run.name)
     if current is not None and current.history.loss:
@@ -172,6 +188,7 @@ def draw_runs(figure: Figure, current, earlier: Sequence = ()) -> None:
     loss.set_ylim(0, None)
     score.set(title="validation macro-F1", xlabel="step", ylim=(0, 1))
     rate.set(title="learning rate", xlabel="step", yscale="log")
+    rate.minorticks_off()
     for axes in (loss, score, rate):
         axes.set_xlim(0, current.steps if current is not None else 1)
     if loss.get_legend_handles_labels()[0]:
@@ -191,8 +208,7 @@ def draw_run(loss, score, rate, history, style: dict, name: str) -> None:
 
 def draw_range_test(figure: Figure, rates: Sequence[float], losses: Sequence[float], marks: dict[str, float]) -> None:
     """Loss against learning rate of a range test; `marks` are named rates, drawn as vertical lines."""
-    figure.clear()
-    axes = figure.subplots()
+    (axes,) = empty_axes(figure, [1])
     axes.plot(rates, losses, color="#1b6ca8", alpha=0.3, linewidth=1)
     axes.plot(rates, smooth(losses), **{**LINES[0], "marker": None}, label="mean of 10 steps")
     for style, (name, value) in zip(LINES[1:], marks.items(), strict=False):
@@ -204,8 +220,7 @@ def draw_range_test(figure: Figure, rates: Sequence[float], losses: Sequence[flo
 
 def draw_gap(figure: Figure, current, earlier: Sequence = ()) -> None:
     """Training and validation loss with the gap between them shaded, and validation macro-F1, with the best point."""
-    figure.clear()
-    loss, score = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    loss, score = empty_axes(figure, [1.5, 1])
     for style, run in zip(LINES[1:] * 2, earlier, strict=False):
         rows = run.history.table()
         loss.plot(rows["step"], rows["validation_loss"], **{**style, "linewidth": 1}, label=f"validation, {run.name}")
@@ -232,8 +247,7 @@ def draw_label_curves(figure: Figure, curves: dict, points: Sequence[tuple[str, 
 
     `curves` maps a contestant to a list of (labels, mean, half-width); `points` holds (name, labels, score).
     """
-    figure.clear()
-    axes = figure.subplots()
+    (axes,) = empty_axes(figure, [1])
     styles = [
         *LINES,
         dict(color="#555555", linestyle="-", marker="v"),

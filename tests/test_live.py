@@ -139,7 +139,8 @@ def test_the_best_validation_comes_back_however_the_run_ends(make_run, few):
 
 
 def test_a_diverged_and_a_broken_run_say_so_in_a_sentence(make_run):
-    run = make_run(FineTuneSettings(learning_rate=1e30, clip=1e30, patience=None, warmup_share=0.0), steps=30)
+    settings = FineTuneSettings(learning_rate=1e30, clip=1e30, patience=None, warmup_share=0.0, schedule="constant")
+    run = make_run(settings, steps=30)
     run.run()
     assert run.state == "diverged"
     assert "it has diverged at a learning rate of 1.0e+30; lower it." in describe(run)
