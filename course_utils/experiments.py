@@ -43,7 +43,7 @@ from course_utils.training import FineTuneSettings
 RESULTS = DATA / "results"
 BATCH_SIZE, STEPS = 16, 60  # a network takes at least so many steps, however few its labels, and at least 3 epochs
 VALIDATION_ROWS = 200  # who has few labels to train on has not many to validate on
-SEARCHED = 32  # labels a class up to which learning rates are searched; with more, the winner of this size is kept
+SEARCHED = 32  # labels a class up to which all rates are tried; with more, the winner there and the next lower one
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ STUDIES = {
         ("plain", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"),
         (16,),
     ),
-    "learning_rates": Study(tuple(name for name in NETWORKS if name.startswith("rate ")), (32,)),
+    "learning_rates": Study(tuple(name for name in NETWORKS if name.startswith("rate ")), (32,), seeds=3),
 }
 
 
@@ -172,13 +172,21 @@ def plan(study: Study, sizes, seeds) -> Iterator[tuple[str, int | None, int]]:
 
 
 def choose_rates(name: str, size: int | None, runs: dict) -> tuple[float, ...]:
-    """The rates to try: all of the recipe's for the first seed and few labels, else the one that was best there."""
+    """The rates to try: for later seeds the one that was best with the first; for that one all of the recipe's.
+
+    With many labels a run takes many steps, and its best rate is rarely higher: the winner of `SEARCHED` labels and the
+    next lower rate are tried then.
+    """
     if name in BASELINES:
         return ()
-    first = runs.get(f"{name}, {size or 'all'}, seed 0")
-    if first is None and (size or math.inf) > SEARCHED:
-        first = runs.get(f"{name}, {SEARCHED}, seed 0")
-    return (first["rate"],) if first else NETWORKS[name].rates
+    rates, first = NETWORKS[name].rates, runs.get(f"{name}, {size or 'all'}, seed 0")
+    if first:
+        return (first["rate"],)
+    with_few = runs.get(f"{name}, {SEARCHED}, seed 0")
+    if with_few and (size or math.inf) > SEARCHED:
+        place = rates.index(with_few["rate"])
+        return rates[max(0, place - 1) : place + 1]
+    return rates
 
 
 def draw_few(splits: dict[str, pd.DataFrame], size: int | None, seed: int) -> dict[str, pd.DataFrame]:
@@ -196,7 +204,9 @@ def run_study(study: Study, splits, out: Path, sizes=None, seeds: int | None = N
     results = {"settings": {}, "runs": {}}
     if out.exists():
         results = json.loads(out.read_text())
+    recipes = results["settings"].get("recipes", {})
     results["settings"] = describe(study, model, splits)
+    results["settings"]["recipes"] = recipes | results["settings"]["recipes"]  # other contestants may be there already
     tokenizer = load_tokenizer(model)
     texts = splits["train"]["text"].tolist()
     jobs = list(plan(study, sizes or study.sizes, seeds or study.seeds))
@@ -220,8 +230,8 @@ def describe(study: Study, model: str, splits) -> dict:
         "batch size": BATCH_SIZE,
         "steps": f"{STEPS}, or 3 epochs if that is more; the best of 4 validations is kept",
         "validation": f"on at most {VALIDATION_ROWS} rows",
-        "learning rate": "the best of the recipe's rates on validation with seed 0, kept for the other seeds, and for "
-        f"more than {SEARCHED} labels a class",
+        "learning rate": "the best of the recipe's rates on validation with seed 0, kept for the other seeds; above "
+        f"{SEARCHED} labels a class, of the best one there and the next lower one",
         "rows": {name: len(table) for name, table in splits.items()},
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("torch", "transformers", "peft", "scikit-learn")},

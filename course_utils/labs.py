@@ -33,7 +33,7 @@ from course_utils.models import load_classifier, load_tokenizer, set_dropout
 from course_utils.pipeline import SCHEDULES
 from course_utils.training import FineTuneSettings, History, copy_weights, put_weights
 
-REDRAW = 0.35  # seconds between two pictures
+REDRAW = 0.3  # seconds between two pictures
 KEPT = 3  # earlier runs that stay on the chart
 WIDE, NAMED = {"width": "430px"}, {"description_width": "150px"}
 
@@ -230,15 +230,21 @@ class Lab:
             self.say(f"The chart could not be drawn. {type(error).__name__}: {error}")
 
     def refresh(self) -> None:
-        """Draw the chart and write the line under it."""
+        """Write the line under the chart, which is quickly done, and draw the chart."""
         with self._drawing:  # a button may be pressed while the run's thread is drawing
-            self.draw(self._figure)
-            picture = io.BytesIO()
-            self._figure.canvas.print_png(picture)
-            self.chart.value = picture.getvalue()
             paused = self.current is not None and self.current.state == "paused"
             self.buttons["Pause"].description = "Resume" if paused else "Pause"
             self.say(self.words() + (self.notice if self.is_busy else ""))
+            if self.chart_changes:
+                self.draw(self._figure)
+                picture = io.BytesIO()
+                self._figure.canvas.print_png(picture)
+                self.chart.value = picture.getvalue()
+
+    @property
+    def chart_changes(self) -> bool:
+        """Whether the chart has to be drawn again."""
+        return True
 
     def say(self, text: str) -> None:
         """Write a line of plain text under the chart."""
@@ -491,9 +497,18 @@ class TransferLab(Lab):
         """The measured curves and the points of your own."""
         plots.draw_label_curves(figure, self.curves, self.points)
 
+    @property
+    def chart_changes(self) -> bool:
+        """Only when a run has ended: until then there is no new point."""
+        return not self.is_busy
+
     def words(self) -> str:
         """The state of the run, and the last point beside what was measured there."""
-        text = "" if self.current is None and self.points else super().words()
+        if self.current is None and not self.points:
+            ends = "; ".join(f"{name} {rows[0][1]:.2f} and {rows[-1][1]:.2f}" for name, rows in self.curves.items())
+            least = min(rows[0][0] for rows in self.curves.values())
+            return f"Measured with {least:g} labels a queue, and with most: {ends}. Press Run for a point of your own."
+        text = "" if self.current is None else super().words()
         if self.is_busy or not self.points:
             return text
         name, labels, score = self.points[-1]

@@ -60,7 +60,7 @@ def server(tmp_path_factory):
             pytest.fail("Chromium is missing: .ci/run installs it.")
         pytest.skip("Chromium is missing: install Debian's package chromium to run the browser tests.")
     folder = tmp_path_factory.mktemp("lab")
-    for name in ("07_learning_rate_lab.ipynb", "08_regularization_lab.ipynb"):
+    for name in ("07_learning_rate_lab.ipynb", "08_regularization_lab.ipynb", "09_transfer_learning_lab.ipynb"):
         shorten(name, folder)
     port = free_port()
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={folder}"]
@@ -236,3 +236,19 @@ def test_restarting_the_kernel_in_mid_run_leaves_nothing_behind(server, page):
     wait_for(page, lambda: step_of(page) >= 1)
     button(page, "Stop").click()
     wait_for(page, lambda: "Stopped" in status(page).inner_text())
+
+
+def test_a_point_of_ones_own_appears_beside_the_measured_curves(server, page):
+    open_and_run(page, server[0], "09_transfer_learning_lab.ipynb")
+    before = picture(page)
+    contestant = page.get_by_label("network or baseline")
+    contestant.select_option("TF-IDF")
+    button(page, "Run").click()
+    wait_for(page, lambda: "Point 1: TF-IDF, 8 labels a queue" in status(page).inner_text())
+    assert picture(page) != before
+    contestant.select_option("pre-trained")
+    button(page, "Run").click()
+    wait_for(page, lambda: step_of(page) >= 1)
+    button(page, "Stop").click()
+    wait_for(page, lambda: "Stopped" in status(page).inner_text())
+    assert "Point 2" not in status(page).inner_text()  # a run that was stopped is no measurement
