@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import ipywidgets as widgets
+import matplotlib.pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
@@ -254,8 +255,9 @@ class Lab:
         """The chart as a static figure, with its words printed. Raises RuntimeError while a run is changing it."""
         if self.is_busy and self.current.state != "paused":
             raise RuntimeError("A run is going on: press Pause or Stop first.")
-        figure = Figure(self.inches)
+        figure = plt.figure(figsize=self.inches)  # by pyplot: only its figures are pictures to every notebook
         self.draw(figure)
+        plt.close(figure)
         print("Figure: " + self.words())
         return figure
 

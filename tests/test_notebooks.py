@@ -98,6 +98,8 @@ def test_stored_outputs_are_complete_and_clean(path):
         for output in cell.outputs:
             assert output.output_type != "error", cell.source
             assert output.get("name") != "stderr", cell.source
+            data = output.get("data", {})
+            assert "image/png" in data or "<Figure" not in str(data), cell.source  # a picture, not its name
             assert not any("widget" in kind for kind in output.get("data", {})), "store outputs with make notebooks"
             assert not re.search(r"/(home|root|tmp|Users|work)/", str(output.get("text", ""))), cell.source
 
