@@ -245,7 +245,7 @@ def test_a_point_of_ones_own_appears_beside_the_measured_curves(server, page):
     contestant.select_option("TF-IDF")
     button(page, "Run").click()
     wait_for(page, lambda: "Point 1: TF-IDF, 8 labels a queue" in status(page).inner_text())
-    assert picture(page) != before
+    wait_for(page, lambda: picture(page) != before)  # drawn after the words are written
     contestant.select_option("pre-trained")
     button(page, "Run").click()
     wait_for(page, lambda: step_of(page) >= 1)
