@@ -234,7 +234,7 @@ def check_cosine_factor(answer: Callable) -> str:
     if abs(factors[10] - 1) > 1e-6:
         raise Hint("right after the warm-up the factor should be 1: let progress start there, not at step 0.")
     if abs(factors[100]) > 1e-6:
-        raise Hint("at the last step the factor should be 0: progress is (step - warmup) / (steps - warmup).")
+        raise Hint("when step equals steps, the factor should be 0: progress is (step - warmup) / (steps - warmup).")
     right = [s / 10 if s < 10 else (1 + math.cos(math.pi * (s - 10) / 90)) / 2 for s in range(101)]
     wrong = [s for s in range(101) if abs(factors[s] - right[s]) > 1e-6]
     if wrong:
@@ -505,7 +505,7 @@ def check_tickets_needed(tickets_needed: Callable) -> str:
         raise Hint(f"for an accuracy of 0.8 within 0.03 it takes 683 tickets, yours says {result}.")
     if tickets_needed(0.5, 0.05) != 385:
         raise Hint("right for 0.8 within 0.03, but not for 0.5 within 0.05 (385): use both arguments.")
-    return "683 tickets for 3 points either way. Whoever reports gains of one point needs some 6,000."
+    return "683 tickets for 3 points either way. One point either way takes some 6,000."
 
 
 # --- lesson 7: the learning-rate lab ----------------------------------------------------------------------------
