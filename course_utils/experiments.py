@@ -26,7 +26,14 @@ from tqdm.auto import tqdm
 from course_utils import QUIET
 from course_utils.checkpoints import replace_safely
 from course_utils.data import QUEUES, TICKETS, clean, read_examples, split_examples, take_per_label, tokenize
-from course_utils.evaluation import evaluate, evaluate_baseline, majority_baseline, tfidf_baseline
+from course_utils.evaluation import (
+    ENCODER,
+    encoder_baseline,
+    evaluate,
+    evaluate_baseline,
+    majority_baseline,
+    tfidf_baseline,
+)
 from course_utils.live import LiveTraining
 from course_utils.models import (
     DATA,
@@ -41,9 +48,10 @@ from course_utils.pretrain import adapt
 from course_utils.training import FineTuneSettings
 
 RESULTS = DATA / "results"
-BATCH_SIZE, STEPS = 16, 60  # a network takes at least so many steps, however few its labels, and at least 3 epochs
+BATCH_SIZE = 16
+FEW = 32  # labels a class up to which a network takes STEPS steps, and every seed tries all rates
+STEPS, MORE_STEPS, EPOCHS = 60, 160, 3  # with more labels, it takes MORE_STEPS, or EPOCHS epochs if those are more
 VALIDATION_ROWS = 200  # who has few labels to train on has not many to validate on
-SEARCHED = 32  # labels a class up to which all rates are tried; with more, the winner there and the next lower one
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,8 @@ class Study:
     seeds: int = 5
 
 
-BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline}
+# The sentence encoder is in no study, because it must be fetched from the hub: name it with --contestants.
+BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline, "sentence encoder": encoder_baseline}
 NETWORKS = {
     "pre-trained": Recipe(),
     "adapted": Recipe(adapted=True),
@@ -94,7 +103,9 @@ NETWORKS = {
     **{f"rate {rate:g}": Recipe(rates=(rate,)) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)},
 }
 STUDIES = {
-    "transfer": Study((*BASELINES, "pre-trained", "frozen body", "random weights"), (8, 16, 32, 64, 128, None)),
+    "transfer": Study(
+        ("majority class", "TF-IDF", "pre-trained", "frozen body", "random weights"), (8, 16, 32, 64, 128, None)
+    ),
     "methods": Study(("pre-trained", "last token", "3 blocks frozen", "LoRA", "lower rates below", "adapted"), (32,)),
     "regularization": Study(
         ("plain", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"),
@@ -124,9 +135,14 @@ def build(recipe: Recipe, labels: Sequence[str], seed: int, model: str = "gpt2-m
     return freeze_below(classifier, min(recipe.blocks_frozen, classifier.config.n_layer))
 
 
+def count_steps(rows: int, classes: int) -> int:
+    """How many steps a network takes with so many training rows: the same for all recipes, so that none is favoured."""
+    return STEPS if rows <= FEW * classes else max(MORE_STEPS, EPOCHS * math.ceil(rows / BATCH_SIZE))
+
+
 def prepare_run(recipe: Recipe, classifier, tokenized, rate: float, seed: int, **options) -> LiveTraining:
     """Prepare one training with the settings that all measurements share."""
-    steps = max(STEPS, 3 * -(-len(tokenized["train"]) // BATCH_SIZE))
+    steps = count_steps(len(tokenized["train"]), classifier.config.num_labels)
     settings = FineTuneSettings(
         learning_rate=rate, batch_size=BATCH_SIZE, weight_decay=recipe.weight_decay, patience=None, seed=seed,
         label_smoothing=recipe.label_smoothing, layer_decay=recipe.layer_decay,
@@ -172,18 +188,20 @@ def plan(study: Study, sizes, seeds) -> Iterator[tuple[str, int | None, int]]:
 
 
 def choose_rates(name: str, size: int | None, runs: dict) -> tuple[float, ...]:
-    """The rates to try: for later seeds the one that was best with the first; for that one all of the recipe's.
+    """The rates to try: all of the recipe's, up to `FEW` labels a class.
 
-    With many labels a run takes many steps, and its best rate is rarely higher: the winner of `SEARCHED` labels and the
-    next lower rate are tried then.
+    With more, a run takes many steps. So later seeds take the rate that was best with the first; and that one tries no
+    more than the winner of `FEW` labels and the next lower rate, as more labels rarely want a higher one.
     """
     if name in BASELINES:
         return ()
     rates, first = NETWORKS[name].rates, runs.get(f"{name}, {size or 'all'}, seed 0")
+    if (size or math.inf) <= FEW:
+        return rates
     if first:
         return (first["rate"],)
-    with_few = runs.get(f"{name}, {SEARCHED}, seed 0")
-    if with_few and (size or math.inf) > SEARCHED:
+    with_few = runs.get(f"{name}, {FEW}, seed 0")
+    if with_few:
         place = rates.index(with_few["rate"])
         return rates[max(0, place - 1) : place + 1]
     return rates
@@ -226,12 +244,15 @@ def describe(study: Study, model: str, splits) -> dict:
     """What a reader needs to judge the numbers or to make them again."""
     return {
         "model": model,
+        "sentence encoder": ENCODER,
         "recipes": {name: asdict(NETWORKS[name]) for name in study.contestants if name in NETWORKS},
         "batch size": BATCH_SIZE,
-        "steps": f"{STEPS}, or 3 epochs if that is more; the best of 4 validations is kept",
+        "steps": f"{STEPS} up to {FEW} labels a class, with more {MORE_STEPS}, or {EPOCHS} epochs if those are more; "
+        "the best of 4 validations is kept",
         "validation": f"on at most {VALIDATION_ROWS} rows",
-        "learning rate": "the best of the recipe's rates on validation with seed 0, kept for the other seeds; above "
-        f"{SEARCHED} labels a class, of the best one there and the next lower one",
+        "learning rate": f"up to {FEW} labels a class, for each seed the best of the recipe's rates on validation; "
+        f"with more, the best with seed 0, kept for the others; where {FEW} was measured, only its winner and the "
+        "next lower rate are tried then",
         "rows": {name: len(table) for name, table in splits.items()},
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("torch", "transformers", "peft", "scikit-learn")},
@@ -302,7 +323,7 @@ def main() -> None:
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"some of: {', '.join(STUDIES)} (default: all)")
     parser.add_argument("--csv", type=Path, help="a CSV of your own (default: the course's tickets)")
     parser.add_argument("--test", type=Path, help="its test set, if that is a file of its own")
-    parser.add_argument("--test-rows", type=int, help="use only the first so many rows of the test set")
+    parser.add_argument("--test-rows", type=int, help="at most so many rows of the test set, drawn at random")
     parser.add_argument("--text", default="text", help="name of the text column")
     parser.add_argument("--label", default="label", help="name of the label column")
     parser.add_argument("--out", type=Path, help="where results are kept (default: data/results/STUDY.json)")
@@ -329,7 +350,8 @@ def run_and_print(name: str, options) -> None:
         raise ValueError("results of your own data need a file of their own: add --out FILE.json.")
     unknown = set(options.contestants or ()) - {*BASELINES, *NETWORKS}
     if unknown:
-        raise ValueError(f"there is no contestant {sorted(unknown)[0]!r}: choose among {', '.join(NETWORKS)}.")
+        known = ", ".join([*BASELINES, *NETWORKS])
+        raise ValueError(f"there is no contestant {sorted(unknown)[0]!r}: choose among {known}.")
     if options.contestants:
         study = Study(tuple(options.contestants), study.sizes, study.seeds)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -349,7 +371,8 @@ def read_splits(options) -> dict:
     if options.test is not None:
         splits["train"] = pd.concat([splits["train"], splits["test"]])  # its place is taken by the file
         splits["test"], _ = clean(read_examples(options.test, options.text, options.label))
-    splits["test"] = splits["test"][: options.test_rows]
+    if options.test_rows is not None:  # drawn, because a file may be sorted by label
+        splits["test"] = splits["test"].sample(min(options.test_rows, len(splits["test"])), random_state=0)
     return splits
 
 

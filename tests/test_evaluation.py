@@ -6,12 +6,15 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import f1_score
 
+from course_utils import evaluation
 from course_utils.data import load_tickets
 from course_utils.evaluation import (
     Evaluation,
     accuracy_interval,
     bootstrap_interval,
     difference_interval,
+    encode_sentences,
+    encoder_baseline,
     evaluate,
     evaluate_baseline,
     macro_f1,
@@ -141,6 +144,19 @@ def test_the_majority_baseline_answers_with_one_class(tokenizer):
     majority = evaluate_baseline(majority_baseline(), tickets["train"], tickets["test"])
     assert set(majority.predicted) == {majority.labels.index("delivery")}
     assert majority.accuracy == pytest.approx(0.248, abs=0.01)
+
+
+def test_a_sentence_vector_has_length_one_and_does_not_depend_on_its_neighbours(tiny):
+    texts = ["Where is my parcel?", "refund", "The lamp that you sent me flickers, and smells of burnt plastic."]
+    together, alone = encode_sentences(texts, tiny), [encode_sentences([text], tiny)[0] for text in texts]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, rtol=1e-6)
+
+
+def test_the_encoder_is_a_baseline_like_the_others(tiny, few, monkeypatch):
+    monkeypatch.setattr(evaluation, "ENCODER", tiny)
+    result = evaluate_baseline(encoder_baseline(), few["train"], few["test"])
+    assert result.accuracy > 1 / len(result.labels) / 2
 
 
 def test_pretraining_is_worth_something_with_few_labels(tokenizer):

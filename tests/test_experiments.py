@@ -47,12 +47,21 @@ def test_a_stopped_study_goes_on_with_what_is_missing(small, study, tiny, tmp_pa
     assert results["settings"]["recipes"]["pre-trained"]["pooling"] == "mean"
 
 
-def test_later_seeds_keep_the_rate_that_won_with_the_first(small, study, tiny, tmp_path):
-    results = e.run_study(study, small, tmp_path / "results.json", model=tiny)
-    first, second = (results["runs"][f"pre-trained, 2, seed {seed}"] for seed in (0, 1))
-    assert second["rate"] == first["rate"]
-    assert e.choose_rates("pre-trained", 2, results["runs"]) == (first["rate"],)
-    assert e.choose_rates("pre-trained", 4, results["runs"]) == (1e-3, 1e-2)
+def test_with_few_labels_every_seed_tries_all_rates_and_with_many_the_first_chooses(monkeypatch):
+    monkeypatch.setitem(e.NETWORKS, "pre-trained", e.Recipe(rates=(1e-4, 1e-3, 1e-2)))
+    runs = {"pre-trained, 32, seed 0": {"rate": 1e-2}, "pre-trained, 128, seed 0": {"rate": 1e-3}}
+    assert e.choose_rates("pre-trained", 32, runs) == (1e-4, 1e-3, 1e-2)
+    assert e.choose_rates("pre-trained", 64, {}) == (1e-4, 1e-3, 1e-2)
+    assert e.choose_rates("pre-trained", None, runs) == (1e-3, 1e-2)
+    assert e.choose_rates("pre-trained", 128, runs) == (1e-3,)
+    assert e.choose_rates("TF-IDF", 8, runs) == ()
+
+
+@pytest.mark.parametrize(
+    "rows, classes, steps", [(64, 8, 60), (256, 8, 60), (257, 8, 160), (1600, 8, 300), (65, 2, 160)]
+)
+def test_few_labels_get_a_fixed_number_of_steps_and_many_at_least_three_epochs(rows, classes, steps):
+    assert e.count_steps(rows, classes) == steps
 
 
 def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, tokenizer):
@@ -83,7 +92,7 @@ def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokeniz
     monkeypatch.setattr(e, "STEPS", 5)
     texts = small["train"]["text"].tolist()
     names = {name for study in e.STUDIES.values() for name in study.contestants}
-    assert names == {*e.BASELINES, *e.NETWORKS}
+    assert names | {"sentence encoder"} == {*e.BASELINES, *e.NETWORKS}
     for name in sorted(names):
         result = e.measure(name, tokenize(small, tokenizer), [1e-3], 0, tiny, texts)
         assert 0 <= result["macro_f1"] <= 1, name
