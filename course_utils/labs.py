@@ -28,7 +28,17 @@ from tqdm.auto import tqdm
 from course_utils import QUIET, plots
 from course_utils.data import QUEUES, clean, read_examples, split_examples, take_per_label, tokenize
 from course_utils.evaluation import evaluate
-from course_utils.experiments import BASELINES, NETWORKS, RESULTS, build, draw_few, measure, prepare_run, summarize
+from course_utils.experiments import (
+    FEW,
+    NETWORKS,
+    RESULTS,
+    build,
+    draw_few,
+    measure,
+    prepare_run,
+    read_results,
+    summarize,
+)
 from course_utils.live import LiveTraining, RangeTest, describe, read_range_test
 from course_utils.models import load_classifier, load_tokenizer, set_dropout
 from course_utils.pipeline import SCHEDULES
@@ -272,9 +282,9 @@ class LearningRateLab(Lab):
     """Lesson 7: the learning rate, turned while the network trains. A new rate holds from the next step on."""
 
     title = "Learning-rate lab"
-    presets: ClassVar = {"too low": 1e-5, "good": 1e-3, "too high": 1e-1, "stuck at one class": 1e-2}
+    presets: ClassVar = {"too low": 1e-5, "good": 1e-3, "too high": 1e-1, "stuck": 1e-2}
 
-    def __init__(self, model: str = "gpt2-mini", steps: int = 120, validation_rows: int = 16):
+    def __init__(self, model: str = "gpt2-mini", steps: int = 120, validation_rows: int = 8):
         splits = load_splits()
         validation = take_per_label(splits["validation"], validation_rows)
         self.data = tokenize({"train": splits["train"], "validation": validation}, load_tokenizer(model))
@@ -362,7 +372,7 @@ class RegularizationLab(Lab):
 
     title = "Regularization lab"
 
-    def __init__(self, model: str = "gpt2-mini", steps: int = 150, validation_rows: int = 16):
+    def __init__(self, model: str = "gpt2-mini", steps: int = 150, validation_rows: int = 8):
         self.steps, self.validation_rows, self.tokenizer = steps, validation_rows, load_tokenizer(model)
         self.model = load_classifier(QUEUES, model)
         self.untrained = copy_weights(self.model)
@@ -376,6 +386,7 @@ class RegularizationLab(Lab):
                 "patience, validations", [("never stop", 0), *((f"{count}", count) for count in (1, 2, 3, 5))], 0
             ),
             "learning_rate": rate_slider(),
+            "seed": dropdown("seed, for the draw of labels", list(range(5)), 0),
         }
         super().__init__(controls)
 
@@ -386,7 +397,7 @@ class RegularizationLab(Lab):
         name = ", ".join(f"{key} {value:g}" for key, value in values.items() if value and key != "learning_rate")
         tables = load_splits()
         few = {
-            "train": take_per_label(tables["train"], values.pop("labels")),
+            "train": take_per_label(tables["train"], values.pop("labels"), values["seed"]),
             "validation": take_per_label(tables["validation"], self.validation_rows),
         }
         data = tokenize(few, self.tokenizer)
@@ -424,11 +435,14 @@ class TransferLab(Lab):
     networks = (
         "pre-trained", "frozen body", "random weights", "last token", "3 blocks frozen", "LoRA", "lower rates below",
     )  # fmt: skip
+    baselines = ("majority class", "TF-IDF")
 
     def __init__(self, results: Path = RESULTS / "transfer.json"):
         self.measured = json.loads(results.read_text())
         self.model = self.measured["settings"]["model"]
         self.tokenizer = load_tokenizer(self.model)
+        runs = {**read_results("methods")["runs"], **self.measured["runs"]}
+        self.rates = {key: run["rate"] for key, run in runs.items() if "rate" in run}
         per_queue = self.measured["settings"]["rows"]["train"] / len(QUEUES)
         self.curves: dict[str, list[tuple[float, float, float]]] = {}
         for (name, size), (mean, half, _) in summarize(self.measured).items():
@@ -436,7 +450,7 @@ class TransferLab(Lab):
             self.curves.setdefault(name, []).append((labels, mean, half))
         self.points: list[tuple[str, int, float]] = []  # (name, labels, macro-F1)
         controls = {
-            "contestant": dropdown("network or baseline", [*self.networks, *BASELINES], "pre-trained"),
+            "contestant": dropdown("network or baseline", [*self.networks, *self.baselines], "pre-trained"),
             "labels": dropdown("labels a queue", [8, 16, 32, 64], 16),
             "seed": dropdown("seed", list(range(10)), 0),
         }
@@ -449,9 +463,14 @@ class TransferLab(Lab):
         )
 
     def make_run(self, **options) -> LiveTraining:
-        """Build the run of the measurements: same recipe, same steps, the rate that was best there."""
+        """Build the run of the measurements: same recipe, same steps, the rate that was best there.
+
+        What was measured with other seeds or another number of labels only takes the rate that was best there.
+        """
         name, labels, seed = (box.value for box in self.controls.values())
-        rate = self.measured["runs"].get(f"{name}, {labels}, seed 0", {}).get("rate", NETWORKS[name].rates[1])
+        places = [(labels, seed), (labels, 0), (FEW, 0)]
+        known = [self.rates[key] for size, s in places if (key := f"{name}, {size}, seed {s}") in self.rates]
+        rate = (known or NETWORKS[name].rates)[0]
         data = self.prepare()
         network = build(NETWORKS[name], QUEUES, seed, self.model)
         run = prepare_run(NETWORKS[name], network, data, rate, seed, **options)
@@ -460,7 +479,7 @@ class TransferLab(Lab):
 
     def start(self) -> None:
         """Train in the background; a baseline takes no time and is fitted at once."""
-        if self.controls["contestant"].value not in BASELINES:
+        if self.controls["contestant"].value not in self.baselines:
             super().start()
         elif self.is_busy:
             self.say(self.words() + " A run is going on: press Stop first.")
@@ -471,7 +490,7 @@ class TransferLab(Lab):
         """Train at once; fewer `steps` than the measurements took make a point that cannot be compared with them."""
         self.refuse_if_busy()
         self.set(**values)
-        if self.controls["contestant"].value not in BASELINES:
+        if self.controls["contestant"].value not in self.baselines:
             return super().run(steps)
         return self.fit_baseline()
 

@@ -319,8 +319,12 @@ def diagnose(run: LiveTraining) -> str:
         return f"It puts nearly every message into {run.commonest[0]!r}: stuck at one class."
     fall = smoothed[9] - smoothed[-1]
     if abs(fall) < 0.1 and len(loss) >= 40:
-        return f"In {len(loss)} steps the loss has moved by only ≈ {abs(fall):.2f}: the rate is too low."
-    return f"The loss has fallen by ≈ {fall:.2f} since step 10." if fall > 0 else "The loss is not falling yet."
+        flat = f"Since step 10 the loss has moved by only ≈ {abs(fall):.2f}"
+        return f"{flat}: the rate is too low, or so high that the network is stuck."
+    if fall <= 0:
+        return "The loss is not falling yet."
+    end = f", and is no better yet than guessing (≈ {chance:.2f})." if smoothed[-1] > chance - 0.1 else "."
+    return f"The loss has fallen by ≈ {fall:.2f} since step 10{end}"
 
 
 def describe(run: LiveTraining) -> str:
@@ -330,16 +334,17 @@ def describe(run: LiveTraining) -> str:
         return f"The run failed. {run.message}"
     if not history.loss:
         return f"{run.state.capitalize()}: no step done yet."
+    place = f", step {len(history.loss)} of" if run.is_going else f" after {len(history.loss)} of"
     parts = [
-        f"{run.state.capitalize()}, step {len(history.loss)} of {run.steps}",
+        f"{run.state.capitalize()}{place} {run.steps} steps",
         f"loss ≈ {history.loss[-1]:.2f} (mean of 10 steps: ≈ {running_mean(history.loss)[-1]:.2f})",
         f"learning rate {history.learning_rate[-1]:.2g}",
     ]
     if history.epochs:
         last, best = history.epochs[-1], history.epochs[(history.best_epoch or 1) - 1]
-        parts.append(
-            f"validation macro-F1 ≈ {last['macro_f1']:.2f} (best ≈ {best['macro_f1']:.2f} at step ≈ {best['step']})"
-        )
+        name = "lowest validation loss" if run.settings.monitor == "validation_loss" else "best validation"
+        there = f"≈ {best['macro_f1']:.2f} at the {name}, step ≈ {best['step']}"
+        parts.append(f"validation macro-F1 ≈ {last['macro_f1']:.2f} ({there})")
     if run.is_going:
         parts.append(f"{run.speed:.1f} steps/s")
     return "; ".join(parts) + ". " + diagnose(run)

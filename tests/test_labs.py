@@ -37,7 +37,7 @@ def test_run_draws_a_point_within_a_second_and_reaches_the_end(lab):
     wait_for(lambda: lab.current.history.loss and lab.chart.value != empty)
     assert time.monotonic() - start < 1
     assert lab.current.wait(30)
-    assert "Finished, step 60 of 60" in lab.status.value
+    assert "Finished after 60 of 60 steps" in lab.status.value
     assert bytes(lab.chart.value).startswith(b"\x89PNG")
 
 
@@ -189,6 +189,19 @@ def test_early_stopping_counts_the_steps_it_saved(regularization):
     assert f"Back to step ≈ {run.history.epochs[run.history.best_epoch - 1]['step']}" in regularization.status.value
 
 
+def test_another_seed_draws_other_labels(regularization):
+    regularization.run(steps=1, labels=4, seed=0)
+    first = set(regularization.current.train["text"])
+    regularization.run(steps=1, seed=1)
+    assert set(regularization.current.train["text"]) != first
+    assert "seed 1" in regularization.current.name
+
+
+def test_the_score_quoted_is_the_one_at_the_lowest_validation_loss(regularization):
+    regularization.run(steps=20)
+    assert "at the lowest validation loss, step ≈" in regularization.words()
+
+
 def test_regularization_controls_reach_the_run(regularization):
     regularization.run(
         steps=1, labels=8, dropout=0.3, weight_decay=0.1, label_smoothing=0.2, patience=3, learning_rate=1e-4
@@ -229,6 +242,13 @@ def test_a_live_point_repeats_the_measurement_of_its_seed(transfer):
         assert "Measured over several seeds" in transfer.status.value
     click(transfer, "Reset")
     assert not transfer.points
+
+
+def test_a_method_takes_the_rate_that_was_best_when_it_was_measured(transfer):
+    measured = experiments.read_results("methods")["runs"]["LoRA, 32, seed 0"]["rate"]
+    assert measured != experiments.NETWORKS["LoRA"].rates[0]
+    transfer.set(contestant="LoRA", labels=16)
+    assert transfer.make_run().settings.learning_rate == measured
 
 
 def test_twenty_runs_stopped_at_random_leave_no_memory_behind(lab):

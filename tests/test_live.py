@@ -198,7 +198,8 @@ def test_running_mean_takes_the_last_ten():
     [
         ([2.1] * 10, "Too early"),
         (np.linspace(2.1, 1.0, 60), "has fallen by ≈ 0.9"),
-        ([2.08] * 60, "moved by only ≈ 0.00"),
+        ([2.08] * 60, "moved by only ≈ 0.00: the rate is too low, or so high"),
+        ([*np.linspace(2.6, 2.5, 10), *np.linspace(2.5, 2.2, 10), *[2.2] * 20], "no better yet than guessing"),
         (np.linspace(2.0, 2.3, 60), "not falling"),
         ([*np.linspace(2.1, 1.8, 40), *np.linspace(3, 11, 20)], "rising since step ≈ 4"),
         ([2.1, 2.1, *[9.0] * 10, *[3.0] * 40], "above the ≈ 2.1 it began with"),
