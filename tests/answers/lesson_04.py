@@ -77,7 +77,7 @@ WRONG = {
         (not_halved, "so halve it"),
         (no_warmup, "during warm-up"),
         (progress_from_step_0, "let progress start there"),
-        (never_down, "at the last step"),
+        (never_down, "when step equals steps"),
     ],
     "accumulate": [
         (unscaled, "not scaled"),
