@@ -1,6 +1,7 @@
 """Measurements over seeds: resumable, the same recipe for all, and summarized right."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -127,6 +128,14 @@ def test_the_command_line_measures_any_csv(small, tiny, tmp_path, monkeypatch, c
         with pytest.raises(SystemExit):
             e.main()
         assert words in capsys.readouterr().err
+
+
+def test_a_few_test_rows_of_a_file_sorted_by_label_hold_both_labels(tmp_path):
+    words = ["lamp", "parcel", "refund", "invoice", "kettle", "jacket", "socks", "mirror", "candle", "drawer"]
+    texts = [f"{first} {second} {third}" for first in words for second in words for third in words[:2]]
+    pd.DataFrame({"text": texts, "label": ["a"] * 100 + ["b"] * 100}).to_csv(tmp_path / "sorted.csv", index=False)
+    options = SimpleNamespace(csv=tmp_path / "sorted.csv", test=None, test_rows=12, text="text", label="label")
+    assert set(e.read_splits(options)["test"]["label"]) == {"a", "b"}
 
 
 def test_a_summary_gives_the_mean_and_students_interval():

@@ -1,5 +1,7 @@
 """Figures: each is drawn from real values, and its printed summary says the same as the picture."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -62,3 +64,13 @@ def test_figures_are_closed_so_that_memory_does_not_grow(history):
     for _ in range(3):
         assert isinstance(plots.plot_history(history), Figure)
     assert plt.get_fignums() == []
+
+
+def test_labels_are_counted_whole_and_a_diverged_run_leaves_the_chart():
+    figure = Figure()
+    plots.draw_label_curves(figure, {"TF-IDF": [(8, 0.3, 0.1), (203.75, 0.7, 0.0)]})
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["8", "204"]
+    run = SimpleNamespace(history=History(loss=[2.0, 36.0], learning_rate=[0.1, 0.1]), steps=2, changes=[])
+    figure = Figure()
+    plots.draw_runs(figure, run)
+    assert figure.axes[0].get_ylim() == (0, plots.LOSS_SHOWN)
