@@ -77,35 +77,42 @@ def plot_next_tokens(tokens: Sequence[str], probabilities: Sequence[float], prom
     return figure
 
 
-def plot_lengths(lengths: dict[str, Sequence[int]], unit: str = "tokens") -> Figure:
-    """Histogram of text lengths, one outline for each named group."""
+def plot_lengths(lengths: dict[str, Sequence[int]], unit: str = "tokens", limit: int | None = None) -> Figure:
+    """Histogram of text lengths, one outline for each named group, and a line at the length where texts are cut."""
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    top = max(max(values) for values in lengths.values())
+    top = max(limit or 0, *(max(values) for values in lengths.values()))
     for style, (name, values) in zip(LINES, lengths.items(), strict=False):
         axes.hist(
             values, bins=np.linspace(0, top, 31), weights=np.full(len(values), 1 / len(values)), histtype="step",
             label=name, linewidth=1.6, color=style["color"], linestyle=style["linestyle"],
         )  # fmt: skip
+    if limit is not None:
+        axes.axvline(limit, color="black", linestyle=":", label=f"limit: {limit}")
     axes.set(title=f"Length in {unit}", xlabel=unit, ylabel="share of texts")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend()
     print("Figure: median length " + "; ".join(f"{n} {int(np.median(v))} {unit}" for n, v in lengths.items()) + ".")
     plt.close(figure)
     return figure
 
 
-def plot_label_counts(counts: dict[str, pd.Series]) -> Figure:
-    """Bars of the number of texts of each label, one group of bars for each named table of counts."""
-    table = pd.DataFrame(counts)
+def plot_label_shares(labels: dict[str, pd.Series]) -> Figure:
+    """Bars of each label's share, one group of bars for each named column of labels, which may differ in length."""
+    table = pd.DataFrame({name: column.value_counts(normalize=True) for name, column in labels.items()}).fillna(0)
+    table = table.sort_values(next(iter(labels)), ascending=False)
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
     table.plot.bar(ax=axes, rot=30, edgecolor="black", color=["#9fc5e0", "#f2b78b", "#b5d6a7", "#cdbfe0"])
     for bars, hatch in zip(axes.containers, ["", "//", "..", "xx"], strict=False):
         for bar in bars:
             bar.set_hatch(hatch)
-    axes.set(title="Texts of each label", xlabel="", ylabel="texts")
+    axes.set(title="Share of each label", xlabel="", ylabel="share of texts")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend()
-    total = table.sum(axis=1)
-    print(f"Figure: the largest label is {total.idxmax()!r}, the smallest {total.idxmin()!r}.")
+    gap = (table.max(axis=1) - table.min(axis=1)).max()
+    print(
+        f"Figure: the largest label is {table.index[0]!r}, the smallest {table.index[-1]!r}; "
+        f"no label's share differs by more than {gap:.1%} between the groups."
+    )
     plt.close(figure)
     return figure
 

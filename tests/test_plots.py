@@ -50,10 +50,14 @@ def test_the_other_figures_say_what_they_show(capsys):
     assert "linear peaks at 1 at step 2, ends at 0.5" in capsys.readouterr().out
     plots.plot_next_tokens([" the", " a"], [0.5, 0.2], "on")
     assert "' the'" in capsys.readouterr().out
-    plots.plot_lengths({"all": [1, 2, 9]})
+    lengths = plots.plot_lengths({"all": [1, 2, 9]}, limit=12)
     assert "median length all 2 tokens" in capsys.readouterr().out
-    plots.plot_label_counts({"raw": pd.Series({"x": 3, "y": 1})})
-    assert "largest label is 'x', the smallest 'y'" in capsys.readouterr().out
+    assert lengths.axes[0].get_legend().get_texts()[1].get_text() == "limit: 12"
+    shares = plots.plot_label_shares({"train": pd.Series(list("xxxy")), "test": pd.Series(list("xy"))})
+    assert (
+        "largest label is 'x', the smallest 'y'; no label's share differs by more than 25.0%" in capsys.readouterr().out
+    )
+    assert [[bar.get_height() for bar in bars] for bars in shares.axes[0].containers] == [[0.75, 0.25], [0.5, 0.5]]
 
 
 def test_smoothing_is_a_mean_of_the_last_values():
