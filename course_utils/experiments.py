@@ -49,7 +49,7 @@ from course_utils.training import FineTuneSettings
 
 RESULTS = DATA / "results"
 BATCH_SIZE = 16
-FEW = 32  # labels a class up to which a network takes STEPS steps, and every seed tries all rates
+FEW = 32  # labels a class up to which a network takes STEPS steps
 STEPS, MORE_STEPS, EPOCHS = 60, 160, 3  # with more labels, it takes MORE_STEPS, or EPOCHS epochs if those are more
 VALIDATION_ROWS = 200  # who has few labels to train on has not many to validate on
 
@@ -88,12 +88,12 @@ BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline, "sen
 NETWORKS = {
     "pre-trained": Recipe(),
     "adapted": Recipe(adapted=True),
-    "frozen body": Recipe(blocks_frozen=6, rates=(3e-3, 1e-2, 3e-2)),
+    "frozen body": Recipe(blocks_frozen=6, rates=(1e-2, 3e-2, 1e-1)),
     "random weights": Recipe(random_weights=True),
     "last token": Recipe(pooling="last"),
-    "3 blocks frozen": Recipe(blocks_frozen=3),
-    "LoRA": Recipe(lora=True, rates=(1e-3, 3e-3, 1e-2)),
-    "lower rates below": Recipe(layer_decay=0.8),
+    "3 blocks frozen": Recipe(blocks_frozen=3, rates=(1e-3, 3e-3, 1e-2)),
+    "LoRA": Recipe(lora=True, rates=(3e-3, 1e-2, 3e-2)),
+    "lower rates below": Recipe(layer_decay=0.8, rates=(1e-3, 3e-3, 1e-2)),
     "plain": Recipe(rates=(1e-3,)),
     "dropout 0.1": Recipe(dropout=0.1, rates=(1e-3,)),
     "dropout 0.3": Recipe(dropout=0.3, rates=(1e-3,)),
@@ -152,17 +152,17 @@ def prepare_run(recipe: Recipe, classifier, tokenized, rate: float, seed: int, *
     )
 
 
-def measure(name: str, tokenized, rates, seed: int, model: str = "gpt2-mini", texts: Sequence[str] = ()) -> dict:
+def measure(name: str, tokenized, seed: int, model: str = "gpt2-mini", texts: Sequence[str] = ()) -> dict:
     """Train or fit one contestant and score it on the test split.
 
-    A network is trained once with each of `rates`; the rate with the best validation macro-F1 is the one whose test
-    score counts, so that no network suffers from a rate that suits another.
+    A network is trained once with each rate of its recipe; the rate with the best validation macro-F1 is the one
+    whose test score counts, so that no network suffers from a rate that suits another.
     """
     if name in BASELINES:
         result = evaluate_baseline(BASELINES[name](), tokenized["train"], tokenized["test"])
         return {"macro_f1": result.macro_f1, "accuracy": result.accuracy}
     best = {"validation": -1.0}
-    for rate in rates:
+    for rate in NETWORKS[name].rates:
         labels = tokenized["train"].features["label"].names
         run = prepare_run(NETWORKS[name], build(NETWORKS[name], labels, seed, model, texts), tokenized, rate, seed)
         history = run.run()
@@ -187,31 +187,16 @@ def plan(study: Study, sizes, seeds) -> Iterator[tuple[str, int | None, int]]:
                 yield name, size, seed
 
 
-def choose_rates(name: str, size: int | None, runs: dict) -> tuple[float, ...]:
-    """The rates to try: all of the recipe's, up to `FEW` labels a class.
-
-    With more, a run takes many steps. So later seeds take the rate that was best with the first; and that one tries no
-    more than the winner of `FEW` labels and the next lower rate, as more labels rarely want a higher one.
-    """
-    if name in BASELINES:
-        return ()
-    rates, first = NETWORKS[name].rates, runs.get(f"{name}, {size or 'all'}, seed 0")
-    if (size or math.inf) <= FEW:
-        return rates
-    if first:
-        return (first["rate"],)
-    with_few = runs.get(f"{name}, {FEW}, seed 0")
-    if with_few:
-        place = rates.index(with_few["rate"])
-        return rates[max(0, place - 1) : place + 1]
-    return rates
-
-
 def draw_few(splits: dict[str, pd.DataFrame], size: int | None, seed: int) -> dict[str, pd.DataFrame]:
-    """Draw `size` training rows of each label (None: all) and the rows to validate on; the test split stays whole."""
-    train, validation = splits["train"], splits["validation"]
+    """Draw `size` training rows of each label and `VALIDATION_ROWS` to validate on; the test split stays whole.
+
+    With `size` None nothing is drawn: all rows train, all of the validation split validates.
+    """
+    if size is None:
+        return splits
+    validation = splits["validation"]
     return {
-        "train": train if size is None else take_per_label(train, size, seed),
+        "train": take_per_label(splits["train"], size, seed),
         "validation": validation.sample(min(VALIDATION_ROWS, len(validation)), random_state=0),
         "test": splits["test"],
     }
@@ -233,8 +218,7 @@ def run_study(study: Study, splits, out: Path, sizes=None, seeds: int | None = N
         if key in results["runs"]:
             continue
         tokenized = tokenize(draw_few(splits, size, seed), tokenizer)
-        rates = choose_rates(name, size, results["runs"])
-        results["runs"][key] = measure(name, tokenized, rates, seed, model, texts)
+        results["runs"][key] = measure(name, tokenized, seed, model, texts)
         with replace_safely(out) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
     return results
@@ -249,10 +233,8 @@ def describe(study: Study, model: str, splits) -> dict:
         "batch size": BATCH_SIZE,
         "steps": f"{STEPS} up to {FEW} labels a class, with more {MORE_STEPS}, or {EPOCHS} epochs if those are more; "
         "the best of 4 validations is kept",
-        "validation": f"on at most {VALIDATION_ROWS} rows",
-        "learning rate": f"up to {FEW} labels a class, for each seed the best of the recipe's rates on validation; "
-        f"with more, the best with seed 0, kept for the others; where {FEW} was measured, only its winner and the "
-        "next lower rate are tried then",
+        "validation": f"on at most {VALIDATION_ROWS} rows; with all labels, on the whole split",
+        "learning rate": "for each seed, the best of the recipe's rates on validation",
         "rows": {name: len(table) for name, table in splits.items()},
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("torch", "transformers", "peft", "scikit-learn")},

@@ -499,7 +499,7 @@ class TransferLab(Lab):
         self.refuse_if_busy()
         name, labels, seed = (box.value for box in self.controls.values())
         self.current = None
-        self.points.append((name, labels, measure(name, self.prepare(), (), seed)["macro_f1"]))
+        self.points.append((name, labels, measure(name, self.prepare(), seed)["macro_f1"]))
         self.refresh()
 
     def finish(self, run: LiveTraining) -> None:

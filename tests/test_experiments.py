@@ -1,6 +1,7 @@
 """Measurements over seeds: resumable, the same recipe for all, and summarized right."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -48,14 +49,34 @@ def test_a_stopped_study_goes_on_with_what_is_missing(small, study, tiny, tmp_pa
     assert results["settings"]["recipes"]["pre-trained"]["pooling"] == "mean"
 
 
-def test_with_few_labels_every_seed_tries_all_rates_and_with_many_the_first_chooses(monkeypatch):
+def test_every_network_tries_all_rates_of_its_recipe_with_every_seed_and_size(monkeypatch, small, tiny, tmp_path):
+    tried = []
+
+    def note(recipe, model, data, rate, seed):
+        tried.append((len(data["train"]), seed, rate))
+        return prepare_run(recipe, model, data, rate, seed)
+
+    prepare_run = e.prepare_run
+    monkeypatch.setattr(e, "STEPS", 4)
+    monkeypatch.setattr(e, "MORE_STEPS", 4)
+    monkeypatch.setattr(e, "EPOCHS", 1)
+    monkeypatch.setattr(e, "prepare_run", note)
     monkeypatch.setitem(e.NETWORKS, "pre-trained", e.Recipe(rates=(1e-4, 1e-3, 1e-2)))
-    runs = {"pre-trained, 32, seed 0": {"rate": 1e-2}, "pre-trained, 128, seed 0": {"rate": 1e-3}}
-    assert e.choose_rates("pre-trained", 32, runs) == (1e-4, 1e-3, 1e-2)
-    assert e.choose_rates("pre-trained", 64, {}) == (1e-4, 1e-3, 1e-2)
-    assert e.choose_rates("pre-trained", None, runs) == (1e-3, 1e-2)
-    assert e.choose_rates("pre-trained", 128, runs) == (1e-3,)
-    assert e.choose_rates("TF-IDF", 8, runs) == ()
+    results = e.run_study(
+        e.Study(("pre-trained", "TF-IDF"), (2, None), seeds=2), small, tmp_path / "o.json", model=tiny
+    )
+    rows = (4, len(small["train"]))
+    assert sorted(tried) == sorted((n, seed, rate) for n in rows for seed in (0, 1) for rate in (1e-4, 1e-3, 1e-2))
+    assert "rate" in results["runs"]["pre-trained, all, seed 1"]
+    assert "rate" not in results["runs"]["TF-IDF, all, seed 1"]
+
+
+def test_few_labels_are_validated_on_few_rows_and_all_labels_on_all(monkeypatch, small):
+    monkeypatch.setattr(e, "VALIDATION_ROWS", 3)
+    few, everything = e.draw_few(small, 2, 0), e.draw_few(small, None, 0)
+    assert len(few["train"]) == 4 and len(few["validation"]) == 3
+    assert all(everything[name].equals(small[name]) for name in ("train", "validation", "test"))
+    assert len(small["validation"]) > 3
 
 
 @pytest.mark.parametrize(
@@ -85,7 +106,8 @@ def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, toke
     monkeypatch.setattr(e, "build", lambda *_: None)
     monkeypatch.setattr(e, "prepare_run", lambda recipe, model, data, rate, seed: Pretend(rate))
     monkeypatch.setattr(e, "evaluate", lambda *_: Score)
-    result = e.measure("pre-trained", tokenize(small, tokenizer), [1, 2], seed=0)
+    monkeypatch.setitem(e.NETWORKS, "pre-trained", e.Recipe(rates=(1, 2)))
+    result = e.measure("pre-trained", tokenize(small, tokenizer), seed=0)
     assert result["rate"] == 1
 
 
@@ -95,7 +117,9 @@ def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokeniz
     names = {name for study in e.STUDIES.values() for name in study.contestants}
     assert names | {"sentence encoder"} == {*e.BASELINES, *e.NETWORKS}
     for name in sorted(names):
-        result = e.measure(name, tokenize(small, tokenizer), [1e-3], 0, tiny, texts)
+        if name in e.NETWORKS:
+            monkeypatch.setitem(e.NETWORKS, name, replace(e.NETWORKS[name], rates=(1e-3,)))
+        result = e.measure(name, tokenize(small, tokenizer), 0, tiny, texts)
         assert 0 <= result["macro_f1"] <= 1, name
 
 
