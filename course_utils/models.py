@@ -1,31 +1,38 @@
-"""Lessons 1 and 2: load a pre-trained GPT-2, look at its parameters, turn it into a classifier.
+"""Lesson 1: load a pre-trained GPT and its tokenizer, load it as a classifier, save a fine-tuned one.
 
-`gpt2-mini` is the GPT embedded in `data/`; every other name is a local folder or a model of the hub (`gpt2`,
-`distilgpt2`, `gpt2-medium`, ...). All of them are transformers' own GPT-2 classes.
+`gpt2-mini` is the GPT embedded in `data/`, `smollm2` comes through pip; every other name is a local folder or a model
+of the hub (`gpt2`, `distilgpt2`, `HuggingFaceTB/SmolLM2-360M`, ...). Any decoder laid out like GPT-2 or Llama will do.
+
+Where a model is: loaders give it on the CPU, as transformers does; `model.to(pick_device())` moves it to this machine's
+accelerator, if there is one; every tool of the course works where the model is and leaves it there.
 """
 
+import copy
 import socket
+import threading
+import time
 import urllib.parse
 import urllib.request
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import huggingface_hub
-import pandas as pd
 import torch
 import transformers
-from peft import LoraConfig, TaskType, get_peft_model
-from safetensors.torch import load_file
-from torch import nn
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
+from peft import PeftModel
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
-    GPT2ForSequenceClassification,
-    GPT2LMHeadModel,
+    PreTrainedConfig,
+    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+
+from course_utils.architecture import check_layout, classifier_class, match_vocabulary, prepare_config
 
 # The classification head is new on purpose, and loading takes a blink: reports and bars about them would only alarm.
 transformers.utils.logging.set_verbosity_error()
@@ -35,97 +42,155 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 PAD = "<|pad|>"
 
 
+# --- finding a model --------------------------------------------------------------------------------------------
+
+
 def locate_model(name: str) -> str:
-    """Turn a model name into what `from_pretrained` takes: the embedded folder for "gpt2-mini", else the name."""
+    """Turn a model's name into what `from_pretrained` takes: a folder for the course's own two, else the name.
+
+    Raises OSError with one sentence if "smollm2" is not installed.
+    """
+    if name == "smollm2":
+        from course_utils import smollm2  # only those who use this model need what it needs
+
+        return smollm2.locate()
     return str(DATA / name) if name == "gpt2-mini" else str(name)
 
 
 def hub_answers(seconds: float = 3.0) -> bool:
-    """Find out within `seconds` whether the hub can be reached; its own client would retry for a minute."""
+    """Find out within `seconds` whether the hub can be reached, at most once a minute.
+
+    The hub's own client would retry for a minute before it gave up.
+    """
     if huggingface_hub.is_offline_mode():
         return False
-    if "https" in urllib.request.getproxies():
+    address = huggingface_hub.constants.ENDPOINT
+    if urllib.parse.urlparse(address).scheme in urllib.request.getproxies():
         return True  # behind a proxy only a real request could tell
-    try:
-        host = urllib.parse.urlparse(huggingface_hub.constants.ENDPOINT).hostname
-        socket.create_connection((host, 443), timeout=seconds).close()
-    except OSError:
-        return False
-    return True
+    return try_to_connect(address, seconds, minute=int(time.monotonic() // 60))
 
 
-def load_or_explain(loader, name: str, **options):
-    """Call a `from_pretrained`; on failure raise OSError with one sentence on what to do.
+@lru_cache(maxsize=1)
+def try_to_connect(address: str, seconds: float, minute: int) -> bool:
+    """Open a connection to a web address and close it again; the answer is kept until `minute` changes."""
+    url = urllib.parse.urlparse(address)
+    answers = []
+
+    def connect():
+        try:
+            port = url.port or {"https": 443, "http": 80}[url.scheme]
+            socket.create_connection((url.hostname, port), timeout=seconds).close()
+            answers.append(True)
+        except OSError:
+            pass  # no answer is the answer
+
+    # In a thread, because looking up the name and trying each of its addresses all take their own time.
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(answers)
+
+
+def load_or_explain(loader: Callable, name: str, **options):
+    """Call a `from_pretrained`; on failure raise OSError with one sentence on what is wrong and what to do.
 
     Local folders and models in the hub's cache load without a network.
     """
     place = locate_model(name)
     is_folder = Path(place).is_dir()
+    online = not is_folder and may_be_on_hub(place) and hub_answers()
     try:
-        return loader(place, local_files_only=is_folder or not hub_answers(), **options)
+        return loader(place, local_files_only=not online, **options)
     except (OSError, ValueError) as error:
-        reason = type(error).__name__
+        reason = explain(error)
     if is_folder:
-        raise OSError(f"The folder {name!r} holds no GPT-2 that transformers can load ({reason}).")
+        raise OSError(f"The folder {name!r} holds nothing that transformers can load ({reason}).")
+    known = f"No model {name!r}: it is neither 'gpt2-mini' nor 'smollm2' nor a local folder, and"
+    if not may_be_on_hub(place):
+        raise OSError(f"{known} no name of the hub either; check the path, or give the folder of a saved model.")
+    if online:
+        raise OSError(f"{known} loading it from the hub failed ({reason}); check the spelling and your connection.")
     raise OSError(
-        f"No model {name!r}: it is neither 'gpt2-mini' nor a local folder, and the hub gave no answer; check the "
-        "spelling, connect to the network once to download it, or give the folder of a saved model."
+        f"{known} the hub gave no answer; check the spelling, connect to the network once to download it, or give the "
+        "folder of a saved model."
     )
+
+
+def may_be_on_hub(name: str) -> bool:
+    """Whether a name has the form of the hub's, "model" or "owner/model"."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def explain(error: BaseException) -> str:
+    """Say in a few words why loading failed: the error that started it, and the first line of what it says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, GatedRepoError):
+        return "its owner asks you to log in and to accept terms first"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the hub knows no such model"
+    first_line = (str(error).strip().splitlines() or [""])[0].rstrip(".:")
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+
+
+# --- loading ----------------------------------------------------------------------------------------------------
 
 
 def load_tokenizer(name: str = "gpt2-mini") -> PreTrainedTokenizerBase:
     """Load a model's tokenizer, padding on the right, with a pad token of its own.
 
-    GPT-2 has no pad token, and its end-of-text token is no substitute: a classifier could not tell padding from
-    a text that really ends with it. Raises OSError with one sentence when the model cannot be found.
+    Many GPTs have no pad token or reuse the end-of-text token, which is no substitute: a classifier could not tell
+    padding from a text that really ends with it. Raises OSError with one sentence when the model cannot be found.
     """
     tokenizer = load_or_explain(AutoTokenizer.from_pretrained, name)
     tokenizer.padding_side = "right"
-    if tokenizer.pad_token is None:
+    if tokenizer.pad_token in (None, tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token):
         tokenizer.add_special_tokens({"pad_token": PAD})
     return tokenizer
 
 
-def load_config(name: str, tokenizer: PreTrainedTokenizerBase, dropout: float | None = None, **options):
-    """Load a GPT-2 configuration, prepared for fine-tuning on any machine."""
+def load_config(name: str, dropout: float | None = None, **options) -> PreTrainedConfig:
+    """Load a decoder's configuration, prepared for fine-tuning on any machine. Raises ValueError for other models."""
     config = load_or_explain(AutoConfig.from_pretrained, name, **options)
-    if config.model_type != "gpt2":
-        raise ValueError(f"{name!r} is a {config.model_type!r} model; this course works with GPT-2 models only.")
-    config.pad_token_id = tokenizer.pad_token_id
-    # A cache of keys and values speeds up generation, and costs time and memory at every training step.
-    config.use_cache = False
-    if config.activation_function == "gelu_new":
-        config.activation_function = "gelu_pytorch_tanh"  # the same function as one fused kernel
-    if dropout is not None:
-        config.resid_pdrop = config.embd_pdrop = config.attn_pdrop = dropout
-    return config
+    check_layout(config)
+    config.pad_token_id = None  # until match_vocabulary has made room for it
+    return prepare_config(config, dropout)
 
 
-def load_language_model(name: str = "gpt2-mini") -> GPT2LMHeadModel:
-    """Load a pre-trained GPT-2 with its language-model head, in fp32 and evaluation mode.
+def load_weights(kind: type, name: str, config: PreTrainedConfig, fresh_head: bool = False) -> PreTrainedModel:
+    """Build a model of a class from a config and a model's saved weights, in fp32.
 
-    Raises OSError with one sentence when the model cannot be found.
+    Raises OSError with one sentence if any of its weights were not saved; transformers would fill in random ones. With
+    `fresh_head` those of a classification head may be missing or of another size.
     """
-    tokenizer = load_tokenizer(name)
-    config = load_config(name, tokenizer)
+    model, report = load_or_explain(
+        kind.from_pretrained, name, config=config, dtype=torch.float32, output_loading_info=True,
+        ignore_mismatched_sizes=fresh_head,
+    )  # fmt: skip
+    missing = sorted(key for key in report["missing_keys"] if not (fresh_head and key.startswith("score.")))
+    if missing:
+        raise OSError(
+            f"The model {name!r} is no {type(model).__name__}, its weights lack {', '.join(missing[:3])}: choose one "
+            "that was saved as such, or load_classifier, which makes a fresh head for any GPT."
+        )
+    return model
+
+
+def load_language_model(name: str = "gpt2-mini") -> PreTrainedModel:
+    """Load a pre-trained GPT with its language-model head, on the CPU, in fp32 and evaluation mode.
+
+    Raises OSError with one sentence when the model cannot be found, ValueError when it is no decoder.
+    """
+    config, tokenizer = load_config(name), load_tokenizer(name)
     config.use_cache = True
-    model = load_or_explain(GPT2LMHeadModel.from_pretrained, name, config=config, dtype=torch.float32)
+    model = load_weights(AutoModelForCausalLM, name, config)
     model.generation_config.use_cache = True
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
     return match_vocabulary(model, tokenizer).eval()
-
-
-class MeanPooledClassifier(GPT2ForSequenceClassification):
-    """GPT-2 with a classification head on the mean of all real tokens' states, not on the last one's alone."""
-
-    def forward(self, input_ids, **options):
-        """Take ids (batch, length), padded on the right; return an output whose `logits` are (batch, classes)."""
-        states = self.transformer(input_ids).last_hidden_state
-        real = (input_ids != self.config.pad_token_id).unsqueeze(-1)
-        mean = (states * real).sum(dim=1) / real.sum(dim=1)
-        return SequenceClassifierOutputWithPast(logits=self.score(mean))
-
-
-POOLINGS = {"last": GPT2ForSequenceClassification, "mean": MeanPooledClassifier}
 
 
 def load_classifier(
@@ -135,144 +200,63 @@ def load_classifier(
     random_weights: bool = False,
     seed: int = 0,
     pooling: str = "last",
-) -> GPT2ForSequenceClassification:
-    """Load a GPT-2 body with a fresh classification head.
+) -> PreTrainedModel:
+    """Load a GPT's body with a fresh classification head, on the CPU, in fp32 and training mode.
 
-    `labels` names the classes in the order of their ids. `dropout` (0 to 1; None: as the model was saved) is set in
-    all three places where GPT-2 has it. `random_weights` builds the same architecture without the pre-trained
-    weights: the comparison behind every claim about transfer. `seed` fixes the head's first weights, and the random
-    body's. With `pooling` "last" the head reads the last real token of a text, as GPT-2's does; with "mean", the mean
-    of all real tokens.
+    `labels` names the classes in the order of their ids. `dropout` (0 to below 1; None: as the model was saved) is set
+    wherever the architecture has it. `random_weights` builds the same architecture without the pre-trained weights: the
+    comparison behind every claim about transfer. `seed` fixes the head's first weights, and the random body's. With
+    `pooling` "last" the head reads the last real token of a text, as GPT-2's does; with "mean", the mean of all.
 
-    Raises ValueError for fewer than two or repeated labels or another pooling, OSError when the model cannot be found.
+    Raises ValueError for fewer than two or repeated labels, another pooling or a model that is no decoder, OSError
+    when the model cannot be found.
     """
-    if pooling not in POOLINGS:
-        raise ValueError(f"pooling is 'last' or 'mean', not {pooling!r}.")
     labels = list(labels)
     if len(set(labels)) < 2:
         raise ValueError(f"A classifier needs at least two different labels, got {labels}.")
     if len(set(labels)) < len(labels):
         raise ValueError(f"Each label may be named only once, got {labels}.")
-    tokenizer = load_tokenizer(name)
     id2label = dict(enumerate(labels))
     label2id = {label: i for i, label in id2label.items()}
-    config = load_config(name, tokenizer, dropout, num_labels=len(labels), id2label=id2label, label2id=label2id)
+    config = load_config(name, dropout, num_labels=len(labels), id2label=id2label, label2id=label2id)
+    config.pooling, config.head_hidden = pooling, None  # noted in the config, so that load_fine_tuned knows
+    kind = classifier_class(config, pooling)
     torch.manual_seed(seed)
-    config.pooling = pooling  # noted in the config, so that load_fine_tuned knows
-    model = match_vocabulary(POOLINGS[pooling](config), tokenizer)
+    model = kind(config)
     if not random_weights:
-        # The weights only: the language model's modules would bring their own dropout with them.
-        model.transformer.load_state_dict(load_language_model(name).transformer.state_dict())
-    return model.train()
+        # The head keeps its random weights: with one seed the pre-trained and the random network begin with the same.
+        head = model.score.weight.data
+        model = load_weights(kind, name, config, fresh_head=True)
+        model.score.weight.data.copy_(head)
+    return match_vocabulary(model, load_tokenizer(name)).train()
 
 
-def save_classifier(
-    model: GPT2ForSequenceClassification, tokenizer: PreTrainedTokenizerBase, folder: str | Path
-) -> None:
-    """Save a fine-tuned classifier with its tokenizer in the hub's folder format."""
+# --- a fine-tuned classifier ------------------------------------------------------------------------------------
+
+
+def save_classifier(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Save a fine-tuned classifier with its tokenizer in the hub's folder format.
+
+    LoRA's matrices are added into the body's for good, in a copy: the folder holds an ordinary model, and `model`
+    itself stays as it is.
+    """
+    if isinstance(model, PeftModel):
+        model = copy.deepcopy(model).merge_and_unload()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def load_fine_tuned(folder: str | Path) -> tuple[GPT2ForSequenceClassification, PreTrainedTokenizerBase]:
-    """Load what `save_classifier` saved: (model in evaluation mode, tokenizer). Raises OSError if it is not there."""
+def load_fine_tuned(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what `save_classifier` saved: (model on the CPU in evaluation mode, tokenizer).
+
+    Raises OSError with one sentence if there is nothing, or a model without a trained classification head.
+    """
+    folder = str(folder)
     if not (Path(folder) / "config.json").exists():
-        raise OSError(f"No saved classifier in {str(folder)!r}: fine-tune one and save it there first.")
-    config = AutoConfig.from_pretrained(folder)
-    kind = POOLINGS[getattr(config, "pooling", "last")]
-    model = load_or_explain(kind.from_pretrained, str(folder))
-    if getattr(model.config, "head_hidden", None) is not None:  # a task layer, which transformers knows nothing of
-        replace_head(model, model.config.head_hidden, model.config.head_dropout)
-        weights = load_file(Path(folder) / "model.safetensors")
-        head = {name.removeprefix("score."): w for name, w in weights.items() if name.startswith("score.")}
-        model.score.load_state_dict(head)
-    return model.eval(), load_tokenizer(str(folder))
-
-
-def match_vocabulary(model, tokenizer: PreTrainedTokenizerBase):
-    """Add embedding rows for tokens that the tokenizer knows and the model does not (GPT-2: the pad token).
-
-    New rows are the mean of the old ones. The tied head then gives a new token the mean logit, hence at most
-    1 / (old vocabulary) of the probability; a random row has a logit near 0, which in GPT-2, whose logits lie far
-    below, takes nearly all of it.
-    """
-    known = model.get_input_embeddings().num_embeddings
-    if known < len(tokenizer):
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        rows = model.get_input_embeddings().weight.data
-        rows[known:] = rows[:known].mean(dim=0)
-    return model
-
-
-# --- the architecture, modified ---------------------------------------------------------------------------------
-
-
-def replace_head(
-    model: GPT2ForSequenceClassification, hidden: int, dropout: float = 0.1
-) -> GPT2ForSequenceClassification:
-    """Put a task layer of `hidden` units between body and output units; changes the model in place and returns it.
-
-    The config notes the layer, so that `load_fine_tuned` can build it again.
-    """
-    width, classes = model.config.n_embd, model.config.num_labels
-    model.config.head_hidden, model.config.head_dropout = hidden, dropout
-    model.score = nn.Sequential(
-        nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, classes, bias=False)
-    )
-    return model
-
-
-def set_dropout(model: nn.Module, probability: float) -> nn.Module:
-    """Set every dropout of a loaded model, attention included; changes the model in place and returns it."""
-    if not 0 <= probability < 1:
-        raise ValueError(f"Dropout is a probability from 0 to below 1, got {probability}.")
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
-    return model
-
-
-def freeze_below(model: GPT2ForSequenceClassification, blocks: int) -> GPT2ForSequenceClassification:
-    """Freeze the embeddings and the lowest `blocks` blocks, unfreeze all above; in place, returns the model.
-
-    0 trains everything. With all blocks frozen the final layer norm is frozen too, and only the head learns.
-    """
-    total = model.config.n_layer
-    if not 0 <= blocks <= total:
-        raise ValueError(f"This model has {total} blocks, so between 0 and {total} can be frozen, not {blocks}.")
-    body = model.transformer
-    frozen = [body.wte, body.wpe, *body.h[:blocks]] if blocks else []
-    if blocks == total:
-        frozen.append(body.ln_f)
-    model.requires_grad_(True)
-    for module in frozen:
-        module.requires_grad_(False)
-    return model
-
-
-def add_lora(model: GPT2ForSequenceClassification, rank: int = 8, alpha: int = 16, dropout: float = 0.0):
-    """Freeze the body and add trainable low-rank matrices to its attention; returns peft's model around it.
-
-    Hu et al. 2021, LoRA, arXiv:2106.09685. The head is trained in full.
-    """
-    settings = LoraConfig(
-        task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=["c_attn"],
-        fan_in_fan_out=True,  # GPT-2 stores its matrices the other way round
-        modules_to_save=["score"],
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        # peft asks transformers for a property by its old name; nothing that a reader could act on.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        return get_peft_model(model, settings)
-
-
-def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Count a model's parameters: (trainable, all). Shared ones, like GPT-2's tied embeddings, count once."""
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, trainable in sizes if trainable), sum(n for n, _ in sizes)
-
-
-def parameter_table(model: nn.Module) -> pd.DataFrame:
-    """List a model's parameters: one row each, with columns name, shape, parameters (count) and trainable."""
-    rows = [(name, tuple(p.shape), p.numel(), p.requires_grad) for name, p in model.named_parameters()]
-    return pd.DataFrame(rows, columns=["name", "shape", "parameters", "trainable"])
+        raise OSError(f"No saved classifier in {folder!r}: fine-tune one and save it there first.")
+    config = load_or_explain(AutoConfig.from_pretrained, folder)
+    check_layout(config)
+    kind = classifier_class(config, getattr(config, "pooling", "last"))
+    config.use_cache = False
+    model, tokenizer = load_weights(kind, folder, config), load_tokenizer(folder)
+    return match_vocabulary(model, tokenizer).eval(), tokenizer

@@ -10,7 +10,7 @@ os.environ["HTTP_PROXY"] = os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # a
 import pandas as pd
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from course_utils.data import QUEUES, clean, read_examples, split_examples, take_per_label, tokenize
 from course_utils.models import load_tokenizer
@@ -48,9 +48,30 @@ def tiny(tokenizer, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(7)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=128, n_embd=32, n_layer=2, n_head=2, resid_pdrop=0.0, embd_pdrop=0.0,
-        attn_pdrop=0.0, pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=0,
+        vocab_size=len(tokenizer), n_positions=128, hidden_size=32, n_layer=2, n_head=2, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tokenizer, tmp_path_factory) -> str:
+    """The folder of a Llama with random weights: three blocks, two query heads to a key, a head that is not tied."""
+    folder = tmp_path_factory.mktemp("tiny_llama")
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=128, hidden_size=32, intermediate_size=64,
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session", params=["tiny", "tiny_llama"])
+def any_tiny(request) -> str:
+    """Each of the two tiny models in turn: what works on both works on any decoder of the course."""
+    return request.getfixturevalue(request.param)

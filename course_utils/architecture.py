@@ -1,0 +1,267 @@
+"""Lesson 2: the parts of a loaded GPT: body and head, pooling, what may learn, LoRA, dropout, how many parameters.
+
+The one place that knows where a model keeps its parts. Two layouts cover the decoders of this course: GPT-2's, and
+Llama's, which SmolLM2, Qwen2, Mistral and many others share. Every function here changes a model where it lies, on
+whatever device that is, and leaves it there.
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import cache
+
+import pandas as pd
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import nn
+from torch.nn import functional as F
+from transformers import (
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+from transformers.pytorch_utils import Conv1D
+
+# Names inside a body: the embeddings (positions are optional: most decoders have no table for them), blocks, norm.
+LAYOUTS = [(("wte", "wpe"), "h", "ln_f"), (("embed_tokens",), "layers", "norm")]
+# Where a config keeps its probabilities of dropout: GPT-2 in three places, Llama-type models for attention only.
+DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop", "attention_dropout")
+
+
+@dataclass(frozen=True)
+class BodyParts:
+    """Where a model keeps its parts; `head` is None for a body alone."""
+
+    embeddings: list[nn.Module]
+    blocks: nn.ModuleList
+    norm: nn.Module
+    head: nn.Module | None
+
+
+def body_parts(model: nn.Module) -> BodyParts:
+    """Find the parts of a decoder: a language model, a classifier or a bare body, also inside peft's wrapper.
+
+    Raises ValueError for encoders such as BERT, and for any other layout that is not in `LAYOUTS`.
+    """
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
+    body = getattr(model, "base_model", model)
+    looks_right = any(getattr(module, "is_causal", None) is False for module in body.modules())
+    for embeddings, blocks, norm in LAYOUTS:
+        if all(hasattr(body, name) for name in (embeddings[0], blocks, norm)) and not looks_right:
+            found = [getattr(body, name) for name in embeddings if hasattr(body, name)]
+            head = getattr(model, "score", getattr(model, "lm_head", None))
+            return BodyParts(found, getattr(body, blocks), getattr(body, norm), head)
+    raise ValueError(
+        f"{type(model).__name__} is not a decoder laid out like GPT-2 or Llama: choose such a model (gpt2-mini, "
+        "SmolLM2, Qwen2, Mistral, ...), since this course has no use for encoders like BERT."
+    )
+
+
+def check_layout(config: PreTrainedConfig) -> None:
+    """Raise ValueError if the course cannot work with models of this config; loads and allocates no weights."""
+    with torch.device("meta"):
+        body_parts(AutoModel.from_config(config))
+
+
+def layers_from_top(model: nn.Module) -> list[list[nn.Module]]:
+    """List a model's layers, highest first: [head, final norm], [top block], ..., [lowest block], [embeddings].
+
+    A head that is tied to the token embedding is listed with the embeddings only, so no parameter comes up twice.
+    """
+    parts = body_parts(model)
+    tied = parts.head is None or any(p is q for p in parts.head.parameters() for q in parts.embeddings[0].parameters())
+    top = [parts.norm] if tied else [parts.head, parts.norm]
+    return [top, *([block] for block in reversed(parts.blocks)), parts.embeddings]
+
+
+def context_length(model: nn.Module) -> int:
+    """Return the longest input a model can take, in tokens."""
+    return model.config.max_position_embeddings
+
+
+# --- the classifier's class -------------------------------------------------------------------------------------
+
+
+class MeanPooling:
+    """Mixed into a ...ForSequenceClassification: its head reads the mean of all real tokens' states."""
+
+    def forward(self, input_ids, attention_mask=None, labels=None, **options):
+        """Take ids (batch, length), padded on the right; return an output with `logits` (batch, classes).
+
+        With `labels` (batch,), class ids, the output has their mean cross-entropy in nats as its `loss`.
+        """
+        states = self.base_model(input_ids, attention_mask=attention_mask, **options).last_hidden_state
+        real = (input_ids != self.config.pad_token_id).unsqueeze(-1)
+        mean = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
+        logits = self.score(mean)
+        loss = None if labels is None else F.cross_entropy(logits, labels)
+        return SequenceClassifierOutputWithPast(loss=loss, logits=logits)
+
+
+class TaskLayer:
+    """Mixed into a ...ForSequenceClassification: its head has the task layer that the config notes."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        replace_head(self, config.head_hidden, config.head_dropout)
+
+
+def classifier_class(config: PreTrainedConfig, pooling: str = "last") -> type[PreTrainedModel]:
+    """Choose the classifier's class for a config.
+
+    With "last", transformers' own ...ForSequenceClassification, whose head reads the last real token; with "mean",
+    the same with a head that reads the mean of all real tokens. Both with a task layer if the config notes one.
+    Raises ValueError for another pooling, or an architecture for which transformers has no classifier.
+    """
+    if pooling not in ("last", "mean"):
+        raise ValueError(f"pooling is 'last' or 'mean', not {pooling!r}.")
+    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
+        raise ValueError(f"transformers has no classifier for {config.model_type!r} models: choose another model.")
+    return mix_in(
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)],
+        mean=pooling == "mean",
+        task_layer=getattr(config, "head_hidden", None) is not None,
+    )
+
+
+@cache
+def mix_in(kind: type[PreTrainedModel], mean: bool, task_layer: bool) -> type[PreTrainedModel]:
+    """Make a classifier's class with the pooling and head asked for; the same arguments give the same class."""
+    if task_layer:
+        kind = type(kind.__name__, (TaskLayer, kind), {})
+    return type(f"MeanPooled{kind.__name__}", (MeanPooling, kind), {}) if mean else kind
+
+
+# --- preparing a model ------------------------------------------------------------------------------------------
+
+
+def prepare_config(config: PreTrainedConfig, dropout: float | None = None) -> PreTrainedConfig:
+    """Set a config up for fine-tuning on any machine: fp32, no cache, a fused activation, and `dropout` if given.
+
+    Changes the config and returns it.
+    """
+    # A cache of keys and values speeds up generation, and costs time and memory at every training step.
+    config.use_cache = False
+    config.dtype = torch.float32
+    if getattr(config, "activation_function", None) == "gelu_new":
+        config.activation_function = "gelu_pytorch_tanh"  # the same function as one fused kernel
+    if dropout is not None:
+        note_dropout(config, dropout)
+    return config
+
+
+def match_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Give a model a row for each token that only the tokenizer knows, and the tokenizer's pad id; returns the model.
+
+    New rows are the mean of the old ones, in the embedding and in the head of a language model. So a new token gets
+    the mean logit, hence at most 1 / (old vocabulary) of the probability; a random row has a logit near 0, which in
+    GPT-2, whose logits lie far below, takes nearly all of it.
+    """
+    known = model.get_input_embeddings().num_embeddings
+    if known < len(tokenizer):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):  # often one tied tensor
+            if layer is not None:
+                layer.weight.data[known:] = layer.weight.data[:known].mean(dim=0)
+    model.config.pad_token_id = tokenizer.pad_token_id  # only now: Llama wants it inside the vocabulary
+    return model
+
+
+# --- changing a model -------------------------------------------------------------------------------------------
+
+
+def replace_head(model: PreTrainedModel, hidden: int, dropout: float = 0.1) -> PreTrainedModel:
+    """Put a task layer of `hidden` units between body and output units; changes the model in place and returns it.
+
+    The config notes the layer, so that `load_fine_tuned` can build it again.
+    """
+    width, classes = model.config.hidden_size, model.config.num_labels
+    model.config.head_hidden, model.config.head_dropout = hidden, dropout
+    model.score = nn.Sequential(
+        nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, classes, bias=False)
+    ).to(model.device)
+    return model
+
+
+def set_dropout(model: PreTrainedModel, probability: float) -> PreTrainedModel:
+    """Set every dropout of a loaded model, and note it in the config; changes the model in place and returns it.
+
+    GPT-2 drops after the embeddings, on the attention weights and where each part adds to the residual stream. A
+    Llama-type model was made without dropout: the one place that it offers is the attention weights, so there the
+    same number does less. A task layer's dropout is set, too. Raises ValueError unless 0 <= probability < 1.
+    """
+    note_dropout(model.config, probability)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+        if hasattr(module, "attention_dropout"):  # no module of its own: a number that the attention function takes
+            module.attention_dropout = probability
+    return model
+
+
+def note_dropout(config: PreTrainedConfig, probability: float) -> None:
+    """Write a probability of dropout into each place that this kind of config has for it."""
+    if not 0 <= probability < 1:
+        raise ValueError(f"Dropout is a probability from 0 to below 1, got {probability}.")
+    for name in (*DROPOUTS, "head_dropout"):
+        if hasattr(config, name):
+            setattr(config, name, probability)
+
+
+def freeze_below(model: nn.Module, blocks: int) -> nn.Module:
+    """Freeze the embeddings and the lowest `blocks` blocks, unfreeze all above; in place, returns the model.
+
+    0 trains everything. With all blocks frozen the final norm is frozen too, and only the head learns. Raises
+    ValueError if there are fewer blocks.
+    """
+    parts = body_parts(model)
+    total = len(parts.blocks)
+    if not 0 <= blocks <= total:
+        raise ValueError(f"This model has {total} blocks, so between 0 and {total} can be frozen, not {blocks}.")
+    frozen = [*parts.embeddings, *parts.blocks[:blocks]] if blocks else []
+    if blocks == total:
+        frozen.append(parts.norm)
+    model.requires_grad_(True)
+    for module in frozen:
+        module.requires_grad_(False)
+    return model
+
+
+def freeze_body(model: nn.Module) -> nn.Module:
+    """Freeze the whole body, however many blocks it has, so that only the head learns; in place, returns the model."""
+    return freeze_below(model, len(body_parts(model).blocks))
+
+
+def add_lora(model: PreTrainedModel, rank: int = 8, alpha: int = 16, dropout: float = 0.0) -> PeftModel:
+    """Freeze the body and add trainable low-rank matrices to its attention; returns peft's model around it.
+
+    Hu et al. 2021, LoRA, arXiv:2106.09685. Which matrices get them is peft's default for the architecture: the one
+    for queries, keys and values in GPT-2, those for queries and values in Llama. The head is trained in full.
+    """
+    # GPT-2 stores its matrices the other way round.
+    transposed = any(isinstance(module, Conv1D) for module in model.modules())
+    settings = LoraConfig(
+        task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, fan_in_fan_out=transposed
+    )
+    with warnings.catch_warnings():
+        # peft asks transformers for a property by its old name; nothing that a reader could act on.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        return get_peft_model(model, settings)
+
+
+# --- counting ---------------------------------------------------------------------------------------------------
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Count a model's parameters: (trainable, all). Shared ones, like GPT-2's tied embeddings, count once."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trainable in sizes if trainable), sum(n for n, _ in sizes)
+
+
+def parameter_table(model: nn.Module) -> pd.DataFrame:
+    """List a model's parameters: one row each, with columns name, shape, parameters (count) and trainable."""
+    rows = [(name, tuple(p.shape), p.numel(), p.requires_grad) for name, p in model.named_parameters()]
+    return pd.DataFrame(rows, columns=["name", "shape", "parameters", "trainable"])
