@@ -4,25 +4,26 @@ read_examples -> clean -> split_examples -> tokenize
 """
 
 import difflib
+import functools
 import html
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import ftfy
-import numpy as np
 import pandas as pd
-from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
-from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.model_selection import train_test_split
+from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, disable_progress_bars
 from transformers import PreTrainedTokenizerBase
 
-DATA = Path(__file__).resolve().parent.parent / "data"
-TICKETS = DATA / "tickets" / "tickets_raw.csv"
+from course_utils.splits import split_examples, take_per_label
+
+TICKETS = Path(__file__).resolve().parent.parent / "data" / "tickets" / "tickets_raw.csv"
 QUEUES = ("account", "billing", "changes", "delivery", "fault", "feedback", "product", "returns")
 MAX_TOKENS = 128
+
+disable_progress_bars()  # those of `datasets`: tokenizing takes a second, and bars would differ from run to run
 
 
 def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "label") -> pd.DataFrame:
@@ -54,6 +55,8 @@ def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "
         )
     if table.empty:
         raise ValueError(f"{path.name} has column names but no rows.")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes cells without a column name for an index
+        raise ValueError(f"{path.name} has more cells in a row than column names: quote texts that hold commas.")
     examples = table[[text, label]].set_axis(["text", "label"], axis=1)
     return examples.rename_axis("row")
 
@@ -62,11 +65,17 @@ def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "
 
 TAG = re.compile(r"</?(a|b|br|div|em|font|i|p|span|strong|u|ul|li|table|tr|td)\b[^<>]*>", re.IGNORECASE)
 BREAK = re.compile(r"<(br|/p|/div)\s*/?>", re.IGNORECASE)
-FOOTER = re.compile(
-    r"\n(--\s*\n|[ \t]*(sent from my|get the .{0,30} app|this e-?mail (and any|is confidential)|"
-    r"confidentiality notice)).*\Z",
-    re.IGNORECASE | re.DOTALL,
+# One line that a mail program adds, as a whole: a customer's sentence that begins like it must not match.
+FOOTER_LINE = (
+    r"(?i:sent from my (?:\w+ ){0,3}(?:i?phone|ipad|tablet|mobile|smartphone|device|laptop|computer))\.?",
+    r"(?i:sent from my) [A-Z]\w*(?: [A-Z]\w*)* \d+\w*\.?",  # Kestrel 9
+    r"Get (?:the )?(?:[A-Z]\w* ){1,4}app(?: for (?:your )?\w+)?",
+    r"(?i:confidentiality notice:|this e-?mail (?:and any|is confidential))[^\n]*"
+    r"(?i:addressee|recipient|privileged)[^\n]*",
+    r"--",
 )
+SIGNATURE = r"-- \r?\n(?:[^\n]{1,80}(?:\n|\Z)){1,4}"  # the mark and the limits of RFC 3676 and RFC 1855
+FOOTER = re.compile(rf"\n(?:{SIGNATURE}|[^\S\n]*(?:{'|'.join(FOOTER_LINE)}))\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -108,36 +117,53 @@ def strip_html(text: str) -> str:
 
 
 def strip_footer(text: str) -> str:
-    """Cut off what mail programs add below a message."""
-    return FOOTER.sub("", text)
+    """Cut off what mail programs add below a message: known lines at the very end, and signatures below "-- "."""
+    while match := FOOTER.search(text):
+        text = text[: match.start()]
+    return text
+
+
+def plain_label(label: str) -> str:
+    """The label in lower case and with single blanks: what two spellings of one label have in common."""
+    return " ".join(label.split()).casefold()
 
 
 def mend_label(label: str, known: Sequence[str]) -> str | None:
     """Map a label to a known one, over case, white space and small misspellings; None when nothing is near."""
-    label = " ".join(label.split()).lower()
-    if not known or label in known:
-        return label or None
-    close = difflib.get_close_matches(label, known, n=1, cutoff=0.75)
-    return close[0] if close else None
+    if label in known:
+        return label
+    spelling = {plain_label(name): name for name in known}
+    plain = plain_label(label)
+    close = [plain] if plain in spelling else difflib.get_close_matches(plain, spelling, n=1, cutoff=0.75)
+    return spelling[close[0]] if close else None
+
+
+def agree_on_spelling(labels: pd.Series) -> pd.Series:
+    """Give labels that differ only in case and white space their commonest spelling; blank ones become none."""
+    tidy = labels.str.split().str.join(" ")
+    plain = tidy.map(plain_label)
+    common = {key: Counter(spellings).most_common(1)[0][0] for key, spellings in tidy.groupby(plain)}
+    return plain.map(common).where(plain != "")
 
 
 def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[pd.DataFrame, CleaningReport]:
     """Clean labelled texts; return the clean table (same index labels as before) and a report of all that was found.
 
-    `labels` are the valid labels; None takes those that make up at least 1 % of the rows, so that rare spellings
-    are mended towards common ones. A text that occurs again with the same label is kept once; one that occurs
-    with different labels is dropped altogether, because nobody can say which is right.
+    `labels` are the valid labels: others are mended towards the nearest (see `mend_label`) or count as missing. With
+    None every label that is not blank is valid, however rare, and only differences in case and white space are mended.
+    A text that occurs again with the same label is kept once; one that occurs with different labels is dropped
+    altogether, because nobody can say which is right.
 
     Raises ValueError when no row is left, or only one label.
     """
-    raw_text, raw_label = examples["text"].fillna(""), examples["label"].fillna("")
-    if labels is None:
-        shares = raw_label.str.split().str.join(" ").str.lower().value_counts(normalize=True)
-        labels = [label for label, share in shares.items() if label and share >= 0.01]
+    raw_text, raw_label = (examples[name].astype("str").fillna("").reset_index(drop=True) for name in ("text", "label"))
     text = raw_text.map(clean_text)
-    label = raw_label.map(lambda value: mend_label(value, labels))
+    if labels is None:
+        label = agree_on_spelling(raw_label)
+    else:
+        label = raw_label.map({value: mend_label(value, labels) for value in raw_label.unique()})
 
-    found = {kind: pd.Series(False, index=examples.index) for kind in DIRT}
+    found = {kind: pd.Series(False, index=text.index) for kind in DIRT}
     found["html"] = (raw_text != raw_text.map(strip_html)) & (text != "")
     found["mojibake"] = raw_text != raw_text.map(ftfy.fix_encoding)
     found["footer"] = raw_text.map(strip_html).map(lambda t: strip_footer(t) != t)
@@ -150,8 +176,8 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
     same_text = table["text"].str.lower()
     conflicting = table.groupby(same_text)["label"].transform("nunique") > 1
     repeated = same_text.duplicated() & ~conflicting
-    found["conflicting duplicate"] = conflicting.reindex(examples.index, fill_value=False)
-    found["exact duplicate"] = repeated.reindex(examples.index, fill_value=False)
+    found["conflicting duplicate"] = conflicting.reindex(text.index, fill_value=False)
+    found["exact duplicate"] = repeated.reindex(text.index, fill_value=False)
     table = table[~conflicting & ~repeated]
 
     if table.empty:
@@ -160,78 +186,7 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
         only = table["label"].iloc[0]
         raise ValueError(f"All rows have the one label {only!r}: a classifier needs at least two to tell apart.")
     rows = {kind: list(examples.index[mask]) for kind, mask in found.items()}
-    return table, CleaningReport(rows, before=len(examples), after=len(table))
-
-
-# --- near duplicates and splits ---------------------------------------------------------------------------------
-
-
-def five_grams(text: str) -> set[str]:
-    """The set of five-character sequences of a text, in lower case and with one blank for all that is no word."""
-    plain = " ".join(re.findall(r"\w+", text.lower()))
-    return {plain[i : i + 5] for i in range(max(1, len(plain) - 4))}
-
-
-def similar_pairs(texts: Sequence[str], threshold: float = 0.7) -> list[tuple[int, int, float]]:
-    """Find pairs of near duplicates: (position, position, similarity) with similarity at or above `threshold`.
-
-    Similarity is the Jaccard index of the texts' five-character sequences: shared ones divided by all, from 0 to 1
-    (Broder 1997, On the resemblance and containment of documents).
-    """
-    sets = CountVectorizer(analyzer=five_grams, dtype=np.int32).fit_transform(texts)
-    sizes = np.asarray(sets.sum(axis=1)).ravel()
-    pairs = []
-    for start in range(0, len(texts), 500):  # in slabs: all pairs at once would fill the memory of a laptop
-        shared = (sets[start : start + 500] @ sets.T).tocoo()
-        first, second = shared.row + start, shared.col
-        jaccard = shared.data / (sizes[first] + sizes[second] - shared.data)
-        near = (first < second) & (jaccard >= threshold)
-        pairs += zip(first[near].tolist(), second[near].tolist(), jaccard[near].tolist(), strict=True)
-    return sorted(pairs)
-
-
-def group_near_duplicates(texts: Sequence[str], threshold: float = 0.7) -> np.ndarray:
-    """Number the groups of near duplicates, shape (len(texts),): texts linked by similar pairs share a number."""
-    from scipy.sparse import coo_array
-
-    pairs = similar_pairs(texts, threshold)
-    first, second = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
-    links = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(texts), len(texts)))
-    return connected_components(links, directed=False)[1]
-
-
-def split_examples(
-    examples: pd.DataFrame, validation: float = 0.15, test: float = 0.22, seed: int = 0
-) -> dict[str, pd.DataFrame]:
-    """Split a clean table into {"train", "validation", "test"}, at random with `seed`.
-
-    `validation` and `test` are shares of the whole. Each split keeps the labels' proportions, and near duplicates
-    stay together in one split, so that no test text has a twin in training.
-
-    Raises ValueError when a label has too few rows to be in every split.
-    """
-    groups = group_near_duplicates(examples["text"].tolist())
-    first_of_group = ~pd.Series(groups, index=examples.index).duplicated()
-    heads = pd.DataFrame({"group": groups, "label": examples["label"]}, index=examples.index)[first_of_group]
-    try:
-        rest, test_heads = train_test_split(heads, test_size=test, stratify=heads["label"], random_state=seed)
-        train_heads, validation_heads = train_test_split(
-            rest, test_size=validation / (1 - test), stratify=rest["label"], random_state=seed
-        )
-    except ValueError:
-        rarest = heads["label"].value_counts()
-        raise ValueError(
-            f"Label {rarest.index[-1]!r} has only {rarest.iloc[-1]} different text(s), too few for three splits: add "
-            "examples of it, or leave it out."
-        ) from None
-    parts = {"train": train_heads, "validation": validation_heads, "test": test_heads}
-    return {name: examples[np.isin(groups, part["group"])] for name, part in parts.items()}
-
-
-def take_per_label(examples: pd.DataFrame, count: int, seed: int = 0) -> pd.DataFrame:
-    """Draw up to `count` rows of each label at random. With one seed, a smaller draw is part of a larger one."""
-    shuffled = examples.sample(frac=1, random_state=seed)
-    return shuffled[shuffled.groupby("label").cumcount() < count]
+    return table.set_index(examples.index[table.index]), CleaningReport(rows, before=len(examples), after=len(table))
 
 
 # --- tokens -----------------------------------------------------------------------------------------------------
@@ -242,36 +197,49 @@ def tokenize(
 ) -> DatasetDict:
     """Turn split tables into a DatasetDict of input-output pairs.
 
-    Each row has `text`, `input_ids` (list of token ids, cut off after `max_tokens`) and `label` (class id). The
-    classes are the training labels in alphabetical order: `tokenized["train"].features["label"].names`.
+    Each row has `text`, `input_ids` (list of token ids, cut off after `max_tokens`, or after the tokenizer's
+    `model_max_length` where that is less) and `label` (class id). The classes are the training labels in alphabetical
+    order: `tokenized["train"].features["label"].names`.
 
     Raises ValueError when another split has a label that training lacks, or when a text has no tokens.
     """
     names = sorted(splits["train"]["label"].unique())
+    features = Features({"text": Value("string"), "input_ids": List(Value("int32")), "label": ClassLabel(names=names)})
+    longest = min(max_tokens, tokenizer.model_max_length)
+
+    def add_ids(rows: dict[str, list]) -> dict[str, list]:
+        # split_special_tokens: a customer who types <|endoftext|> has typed 13 characters, not a control token.
+        return tokenizer(rows["text"], truncation=True, max_length=longest, split_special_tokens=True)
+
+    tokenized = DatasetDict()
     for split, table in splits.items():
         unknown = sorted(set(table["label"]) - set(names))
         if unknown:
             raise ValueError(f"The {split} split has labels that training lacks: {unknown}.")
-    features = Features({"text": Value("string"), "input_ids": List(Value("int32")), "label": ClassLabel(names=names)})
-    tokenized = {}
-    for split, table in splits.items():
-        # split_special_tokens: a customer who types <|endoftext|> has typed 13 characters, not a control token.
-        ids = tokenizer(
-            table["text"].tolist(), truncation=True, max_length=max_tokens, split_special_tokens=True
-        ).input_ids
-        if not all(ids):
+        rows = Dataset.from_pandas(table[["text", "label"]], preserve_index=False)
+        # In memory and with a name of its own: no cache files, and no time lost on a fingerprint of the tokenizer.
+        rows = rows.map(add_ids, batched=True, keep_in_memory=True, new_fingerprint=f"tokenized-{split}")
+        empty = tokenizer.num_special_tokens_to_add()  # some tokenizers put a token in front even of nothing
+        if any(len(ids) <= empty for ids in rows["input_ids"]):
             raise ValueError(f"The {split} split has an empty text: clean the table first.")
-        label_ids = [names.index(label) for label in table["label"]]
-        tokenized[split] = Dataset.from_dict(
-            {"text": table["text"].tolist(), "input_ids": ids, "label": label_ids}, features=features
-        )
-    return DatasetDict(tokenized)
+        tokenized[split] = rows.select_columns(list(features)).cast(features)
+    return tokenized
+
+
+@functools.cache
+def split_tickets() -> dict[str, pd.DataFrame]:
+    """Read, clean and split the course's tickets, once in a process. Use `load_ticket_splits`, which gives copies."""
+    return split_examples(clean(read_examples(label="queue"), QUEUES)[0])
+
+
+def load_ticket_splits() -> dict[str, pd.DataFrame]:
+    """The course's tickets, cleaned and split: {"train": 1,630 rows, "validation": 390, "test": 568}."""
+    return {name: table.copy() for name, table in split_tickets().items()}
 
 
 def load_tickets(tokenizer: PreTrainedTokenizerBase, per_label: int | None = None, seed: int = 0) -> DatasetDict:
     """Run the whole way of the data for the course's tickets; `per_label` keeps that many training rows a queue."""
-    examples, _ = clean(read_examples(label="queue"), QUEUES)
-    splits = split_examples(examples)
+    splits = load_ticket_splits()
     if per_label is not None:
         splits["train"] = take_per_label(splits["train"], per_label, seed)
     return tokenize(splits, tokenizer)

@@ -1,26 +1,33 @@
 """Lesson 3: reading, cleaning, splitting and tokenizing; and what the ticket data set promises."""
 
+import contextlib
+import hashlib
+import io
+import os
 import re
 from collections import Counter
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
+from tokenizers.processors import TemplateProcessing
 
 from course_utils.data import (
     QUEUES,
     TICKETS,
     clean,
     clean_text,
-    group_near_duplicates,
+    load_ticket_splits,
+    load_tickets,
     mend_label,
     read_examples,
-    similar_pairs,
     split_examples,
     take_per_label,
     tokenize,
 )
+from course_utils.duplicates import similar_pairs
 from course_utils.evaluation import evaluate_baseline, majority_baseline, tfidf_baseline
 
 
@@ -47,6 +54,7 @@ def test_reads_any_columns_and_keeps_empty_cells(tmp_path):
         ("", {}, ValueError, "cannot be read as CSV"),
         ('text,label\n"open,x\n', {}, ValueError, "cannot be read as CSV"),
         ("text,label\na,b,c\n1,2,3,4,5\n", {}, ValueError, "cannot be read as CSV"),
+        ("text,label\nno, thanks,x\nyes, please,y\n", {}, ValueError, "more cells in a row than column names"),
     ],
 )
 def test_bad_files_get_one_sentence(tmp_path, content, options, error, says):
@@ -92,6 +100,28 @@ def test_clean_text_repairs_dirt_and_leaves_the_rest(dirty, plain):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Hello,\nSent from my old flat to the new one, the parcel never came.\nOrder 12 please help",
+        "The parcel never came.\nSent from my old flat",
+        "Never came.\nSent from my phone by mistake, please cancel it",
+        "Two things\n--\nWhere is order 12?",
+        "Two things\n-- \none\ntwo\nthree\nfour\nfive of them broken",
+        "Hello\nget the money back to me, the app is broken",
+        "Hello\nThis email and any reply please to my neighbour.\nShe has the parcel",
+        "Hello\nConfidentiality notice: your site told everybody my address!",
+    ],
+)
+def test_customers_words_that_look_like_a_footer_stay(text):
+    assert clean_text(text).split() == text.split()
+
+
+def test_footers_below_one_another_all_go():
+    text = "where is it\n-- \nJo Bloggs\nSent from my phone\n\nGet the Parrot Mail app\n"
+    assert clean_text(text) == "where is it"
+
+
+@pytest.mark.parametrize(
     ("label", "mended"),
     [
         ("Billing ", "billing"),
@@ -116,14 +146,6 @@ def test_clean_finds_all_the_dirt_that_the_key_lists_and_nothing_else(cleaned):
     assert sum(map(len, found.values())) == (key["kind"] != "near duplicate").sum()
 
 
-def test_near_duplicates_are_found_and_nothing_else_is_near(raw, cleaned):
-    key = pd.read_csv(TICKETS.parent / "dirt_key.csv").query("kind == 'near duplicate'")
-    listed = {frozenset((int(a[1:]) - 1, int(b[1:]) - 1)) for a, b in zip(key["id"], key["of"], strict=True)}
-    table = cleaned[0]
-    found = {frozenset((table.index[a], table.index[b])) for a, b, _ in similar_pairs(table["text"].tolist())}
-    assert found == listed
-
-
 def test_conflicting_copies_all_go_and_equal_copies_leave_one():
     table = pd.DataFrame({"text": ["same", "SAME ", "other", "other", "third"], "label": ["a", "a", "a", "b", "b"]})
     kept, report = clean(table)
@@ -131,6 +153,43 @@ def test_conflicting_copies_all_go_and_equal_copies_leave_one():
     assert report.rows["exact duplicate"] == [1]
     assert report.rows["conflicting duplicate"] == [2, 3]
     assert (report.before, report.after) == (5, 2)
+
+
+def test_unknown_labels_are_never_merged_or_dropped_however_rare_or_alike():
+    labels = ["product_a"] * 300 + ["product_b"] * 2 + ["Product_A "] * 3 + ["n/a", ""]
+    kept, report = clean(pd.DataFrame({"text": [f"text {i}" for i in range(len(labels))], "label": labels}))
+    assert kept["label"].value_counts().to_dict() == {"product_a": 303, "product_b": 2, "n/a": 1}
+    assert report.rows["label spelling"] == [302, 303, 304]
+    assert report.rows["missing label"] == [306]
+
+
+def test_unknown_labels_take_their_commonest_spelling():
+    labels = ["Billing", "BILLING", " Billing", "Where  is", "where is", "Where is", ""]
+    kept, _ = clean(pd.DataFrame({"text": [f"text {i}" for i in range(7)], "label": labels}))
+    assert kept["label"].tolist() == ["Billing"] * 3 + ["Where is"] * 3
+
+
+def test_given_labels_keep_their_spelling():
+    labels = ["A", "b", " a", "B", "c"]
+    kept, report = clean(pd.DataFrame({"text": list("vwxyz"), "label": labels}), labels=["A", "B"])
+    assert kept["label"].tolist() == ["A", "B", "A", "B"]
+    assert report.rows["label spelling"] == [1, 2]
+    assert report.rows["missing label"] == [4]
+    assert mend_label("biling", ["Billing", "Other"]) == "Billing"
+
+
+def test_an_index_with_repeated_labels_is_kept():
+    table = pd.DataFrame(
+        {"text": ["one", "", "two", "two", "three"], "label": ["a", "a", "b", "b", "a"]}, index=[7, 7, 7, 8, 8]
+    )
+    kept, report = clean(table)
+    assert kept["text"].tolist() == ["one", "two", "three"]
+    assert kept.index.tolist() == [7, 7, 8]
+    assert (report.rows["empty text"], report.rows["exact duplicate"]) == ([7], [8])
+
+
+def test_labels_that_are_numbers_are_read_as_text():
+    assert clean(pd.DataFrame({"text": ["one", "two"], "label": [0, 1]}))[0]["label"].tolist() == ["0", "1"]
 
 
 def test_a_single_label_or_nothing_usable_is_refused():
@@ -141,22 +200,6 @@ def test_a_single_label_or_nothing_usable_is_refused():
 
 
 # --- splits -----------------------------------------------------------------------------------------------------
-
-
-def test_similarity_is_the_jaccard_index_of_five_character_sequences():
-    one, two = "where is my parcel", "where is my parcel now"
-
-    def grams(text):
-        return {text[i : i + 5] for i in range(len(text) - 4)}
-
-    expected = len(grams(one) & grams(two)) / len(grams(one) | grams(two))
-    assert similar_pairs([one, "something else", two], 0.1) == [(0, 2, pytest.approx(expected))]
-
-
-def test_groups_are_chained():
-    texts = ["please send me the lamp", "please send me the lamp!", "quite another matter"]
-    groups = group_near_duplicates(texts)
-    assert groups[0] == groups[1] != groups[2]
 
 
 def test_splits_hold_every_row_once_with_every_label(cleaned, splits):
@@ -177,6 +220,24 @@ def test_no_text_has_a_near_duplicate_in_another_split(splits):
     assert all(home[texts[a]] == home[texts[b]] for a, b, _ in pairs)
 
 
+# The measured results rest on these rows. The hashes were taken when the results were.
+ROWS = {"train": "a20ce923b4dee9fb", "validation": "ceaaf46385652a27", "test": "e162bb7df59e6b79"}
+
+
+def test_the_tickets_are_split_row_for_row_as_when_the_results_were_measured():
+    for name, table in load_ticket_splits().items():
+        rows = " ".join(map(str, table.index))
+        assert hashlib.sha256(rows.encode()).hexdigest()[:16] == ROWS[name], name
+
+
+def test_the_cached_splits_cannot_be_spoilt():
+    table = load_ticket_splits()["train"]
+    table["text"] = ""
+    load_ticket_splits().pop("test")
+    assert (load_ticket_splits()["train"]["text"] != "").all()
+    assert set(load_ticket_splits()) == {"train", "validation", "test"}
+
+
 def test_the_seed_fixes_the_split(cleaned, splits):
     again, other = split_examples(cleaned[0]), split_examples(cleaned[0], seed=1)
     assert again["test"].index.equals(splits["test"].index)
@@ -187,6 +248,72 @@ def test_a_label_too_rare_to_split_is_named():
     table = pd.DataFrame({"text": [f"text {i} {i * i}" for i in range(41)], "label": ["a"] * 40 + ["rare"]})
     with pytest.raises(ValueError, match="'rare' has only 1 different text"):
         split_examples(table)
+
+
+def templated(count, others, labels=("a", "b"), seed=0):
+    """A table with one large group of near duplicates, `count` rows, and `others` texts in words of their own."""
+    rng = np.random.default_rng(seed)
+    form = "Dear customer, your order of the blue lamp could not be delivered because nobody was home: number {}"
+    texts = [form.format(i) for i in range(count)]
+    texts += [" ".join("".join(rng.choice(list("abcdefghij"), 6)) for _ in range(8)) for _ in range(others)]
+    return pd.DataFrame({"text": texts, "label": [labels[i % len(labels)] for i in range(len(texts))]})
+
+
+def test_a_large_group_of_near_duplicates_does_not_bend_the_shares():
+    table = templated(600, 400)
+    splits = split_examples(table)
+    assert sorted(row for part in splits.values() for row in part.index) == list(table.index)
+    for (_, part), share in zip(splits.items(), (0.63, 0.15, 0.22), strict=True):
+        assert len(part) / 1000 == pytest.approx(share, abs=0.02)
+        assert (part["label"] == "a").mean() == pytest.approx(0.5, abs=0.02)
+        assert (part.index < 600).sum() in (0, 600)
+    assert not split_examples(table, seed=1)["test"].index.equals(splits["test"].index)
+
+
+def test_groups_of_many_sizes_keep_shares_and_labels():
+    rng = np.random.default_rng(0)
+    tables = [templated(size, 0, seed=size) for size in (200, 90, 60)]
+    for number, table in enumerate(tables):
+        table["text"] = [text[:20] + f" {'xyz'[number]}" * 40 + text[-3:] for text in table["text"]]
+    table = pd.concat([*tables, templated(0, 650)], ignore_index=True)
+    table["label"] = rng.choice(["a", "b", "c"], len(table), p=[0.7, 0.2, 0.1])
+    whole = table["label"].value_counts(normalize=True)
+    for part, share in zip(split_examples(table).values(), (0.63, 0.15, 0.22), strict=True):
+        assert len(part) / len(table) == pytest.approx(share, abs=0.02)
+        assert abs(part["label"].value_counts(normalize=True) - whole).max() < 0.03
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"test": 1.2}, "test=1.2 is no share of the rows"),
+        ({"validation": -0.1}, "validation=-0.1 is no share of the rows"),
+        ({"validation": 0}, "validation=0 is no share"),
+        ({"test": 500}, "test=500 is no share"),
+        ({"test": 0.6, "validation": 0.4}, "leave no rows for training"),
+    ],
+)
+def test_bad_shares_are_named(options, says):
+    with pytest.raises(ValueError, match=says):
+        split_examples(templated(0, 40), **options)
+
+
+def test_a_label_in_too_few_groups_is_named():
+    table = pd.concat([templated(20, 0, labels=["form"]), templated(0, 60)], ignore_index=True)
+    with pytest.raises(ValueError, match=r"'form' has 20 texts, but in only 1 group\(s\) of near duplicates"):
+        split_examples(table)
+
+
+def test_a_group_too_large_for_the_shares_is_named():
+    with pytest.raises(ValueError, match=r"800 of 1000 rows are near duplicates .*'Dear customer, your order.*63%"):
+        split_examples(templated(800, 200))
+
+
+def test_rare_labels_are_in_every_split():
+    table = templated(0, 200)
+    table.loc[:5, "label"] = ["x", "x", "x", "y", "y", "y"]
+    for part in split_examples(table).values():
+        assert set(part["label"]) == {"a", "b", "x", "y"}
 
 
 def test_fewer_labels_are_part_of_more(splits):
@@ -225,6 +352,45 @@ def test_a_label_unknown_to_training_is_refused(tokenizer):
 def test_an_empty_text_is_refused(tokenizer):
     with pytest.raises(ValueError, match="empty text"):
         tokenize({"train": pd.DataFrame({"text": [""], "label": ["x"]})}, tokenizer)
+
+
+def test_the_tickets_become_exactly_what_the_tokenizer_says(splits, tokenizer):
+    for name, rows in load_tickets(tokenizer).items():
+        assert rows.column_names == ["text", "input_ids", "label"]
+        assert rows["text"][:] == splits[name]["text"].tolist()
+        assert rows["label"][:] == [QUEUES.index(label) for label in splits[name]["label"]]
+        expected = [tokenizer(text, split_special_tokens=True).input_ids[:128] for text in splits[name]["text"]]
+        assert rows["input_ids"][:] == expected
+
+
+def test_a_tokenizer_of_a_short_context_cuts_texts_to_it(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_max_length", 16)
+    table = pd.DataFrame({"text": ["word " * 500, "b"], "label": ["x", "y"]})
+    assert max(map(len, tokenize({"train": table}, tokenizer)["train"]["input_ids"])) == 16
+
+
+def test_a_token_in_front_of_every_text_does_not_hide_an_empty_one(tokenizer):
+    from course_utils.models import load_tokenizer
+
+    begins = load_tokenizer()
+    begins.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", tokenizer.eos_token_id)]
+    )
+    table = pd.DataFrame({"text": ["one", "two"], "label": ["x", "y"]})
+    assert tokenize({"train": table}, begins)["train"]["input_ids"][0][0] == tokenizer.eos_token_id
+    with pytest.raises(ValueError, match="empty text"):
+        tokenize({"train": table.assign(text=["one", ""])}, begins)
+
+
+def test_tokenizing_shows_no_bars_and_leaves_no_files(few, splits, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    shown = io.StringIO()
+    with contextlib.redirect_stderr(shown):
+        tokenized = tokenize(splits, tokenizer)
+    assert shown.getvalue() == ""
+    assert not any(part.cache_files for part in tokenized.values())
+    assert os.listdir(tmp_path) == []
 
 
 # --- what the data sheet promises -------------------------------------------------------------------------------
@@ -277,12 +443,3 @@ def test_a_bag_of_words_is_neither_hopeless_nor_enough(splits, tokenizer):
     tfidf = evaluate_baseline(tfidf_baseline(), tokenized["train"], tokenized["test"])
     assert 0.70 < tfidf.macro_f1 < 0.90
     assert evaluate_baseline(majority_baseline(), tokenized["train"], tokenized["test"]).macro_f1 < 0.1
-
-
-def test_groups_and_pairs_agree_on_random_texts():
-    rng = np.random.default_rng(0)
-    texts = ["".join(rng.choice(list("ab "), 12)) for _ in range(40)]
-    groups = group_near_duplicates(texts, 0.5)
-    for a, b, similarity in similar_pairs(texts, 0.5):
-        assert groups[a] == groups[b]
-        assert 0.5 <= similarity <= 1
