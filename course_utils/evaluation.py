@@ -3,23 +3,24 @@
 Metrics are scikit-learn's, intervals scipy's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from scipy.stats import binomtest, bootstrap
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
+from course_utils.architecture import context_length
 from course_utils.models import load_or_explain
 from course_utils.pipeline import collate
 
@@ -35,6 +36,12 @@ class Evaluation:
     predicted: np.ndarray
     probabilities: np.ndarray
 
+    @classmethod
+    def from_logits(cls, labels: list[str], true: Sequence[int], logits: torch.Tensor) -> "Evaluation":
+        """Build it from a classifier's logits, shape (n, classes)."""
+        probabilities = F.softmax(logits.double(), dim=-1).numpy()
+        return cls(labels, np.array(true), probabilities.argmax(axis=1), probabilities)
+
     @property
     def accuracy(self) -> float:
         """The share of right predictions."""
@@ -47,9 +54,15 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats: minus the log of the probability given to the true class."""
-        own = self.probabilities[np.arange(len(self.true)), self.true]
-        return float(-np.log(np.clip(own, 1e-12, 1)).mean())
+        """Mean cross-entropy in nats: minus the log of the probability of the true class; nan after divergence."""
+        if not np.isfinite(self.probabilities).all():
+            return float("nan")
+        return float(log_loss(self.true, self.probabilities, labels=range(len(self.labels))))
+
+    def commonest(self) -> tuple[str, float]:
+        """The label that was predicted most, and its share of all predictions: near 1, the model is stuck."""
+        counts = np.bincount(self.predicted, minlength=len(self.labels))
+        return self.labels[counts.argmax()], float(counts.max() / counts.sum())
 
     def class_table(self) -> pd.DataFrame:
         """Precision, recall, F1 and number of true examples (support), one row a class."""
@@ -96,18 +109,41 @@ def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
 # --- predictions ------------------------------------------------------------------------------------------------
 
 
+def check_labels(model, dataset: Dataset | None) -> None:
+    """Raise ValueError when a data set names its classes otherwise, or in another order, than the classifier does.
+
+    The numbers would still fit, so nothing else would notice: accuracy could be 1.0 and every name wrong.
+    """
+    if dataset is None or not isinstance(dataset.features["label"], ClassLabel):
+        return
+    names, own = dataset.features["label"].names, list(model.config.id2label.values())
+    if names != own:
+        raise ValueError(
+            f"The data set's classes are {shorten(names)}, the model's {shorten(own)}: load the classifier with "
+            "labels=dataset.features['label'].names, the same names in the same order."
+        )
+
+
+def shorten(names: Sequence[str], count: int = 8) -> str:
+    """A list of names for a message, cut off after `count` of them."""
+    return str(list(names[:count])) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
 @torch.no_grad()
-def predict_logits(model, sequences: Sequence[Sequence[int]], batch_size: int = 64) -> torch.Tensor:
+def predict_logits(
+    model, sequences: Sequence[Sequence[int]], batch_size: int = 64, before_batch: Callable[[], None] = lambda: None
+) -> torch.Tensor:
     """Run a classifier over token-id lists: logits, shape (n, classes), in the order given, on the CPU.
 
     Rows are batched by length for speed; dropout is off meanwhile. The result depends neither on `batch_size` nor
-    on what else is in the batch.
+    on what else is in the batch. `before_batch` is called before each.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     logits = torch.empty(len(sequences), model.config.num_labels)
     for start in range(0, len(order), batch_size):
+        before_batch()
         chosen = order[start : start + batch_size]
         rows = [{"input_ids": sequences[i], "label": 0} for i in chosen]
         batch = collate(rows, model.config.pad_token_id)
@@ -117,26 +153,30 @@ def predict_logits(model, sequences: Sequence[Sequence[int]], batch_size: int = 
 
 
 def evaluate(model, dataset: Dataset, batch_size: int = 64) -> Evaluation:
-    """Compare a classifier's predictions with the labels of a tokenized data set. Raises ValueError if it is empty."""
+    """Compare a classifier's predictions with the labels of a tokenized data set.
+
+    Raises ValueError if it is empty, or if it names its classes otherwise than the model does.
+    """
     if len(dataset) == 0:
         raise ValueError("There are no rows to evaluate on.")
+    check_labels(model, dataset)
     logits = predict_logits(model, dataset["input_ids"], batch_size)
-    probabilities = F.softmax(logits, dim=-1).numpy()
-    names = dataset.features["label"].names
-    return Evaluation(names, np.array(dataset["label"]), probabilities.argmax(axis=1), probabilities)
+    return Evaluation.from_logits(dataset.features["label"].names, dataset["label"], logits)
 
 
 def predict(model, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int = 128) -> pd.DataFrame:
     """Label new texts: a table with text, label and confidence (the probability of that label, 0 to 1).
 
-    Raises ValueError for a single string or an empty text.
+    Texts are cut off after `max_tokens` tokens, or where the model's context ends. Raises ValueError for a single
+    string or an empty text.
     """
     if isinstance(texts, str):
         raise ValueError("predict takes a list of texts: write predict(model, tokenizer, [text]).")
     empty = [i for i, text in enumerate(texts) if not text.strip()]
     if empty:
         raise ValueError(f"Text number {empty[0]} is empty: there is nothing to label.")
-    ids = tokenizer(list(texts), truncation=True, max_length=max_tokens, split_special_tokens=True).input_ids
+    limit = min(max_tokens, context_length(model))
+    ids = tokenizer(list(texts), truncation=True, max_length=limit, split_special_tokens=True).input_ids
     confidence, label_ids = F.softmax(predict_logits(model, ids), dim=-1).max(dim=-1)
     labels = [model.config.id2label[i] for i in label_ids.tolist()]
     return pd.DataFrame({"text": list(texts), "label": labels, "confidence": confidence.numpy()})

@@ -1,5 +1,6 @@
 """Lesson 4: what stands between a tokenized data set and a training step: batches, optimizer, schedule."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -9,6 +10,8 @@ from datasets import Dataset
 from torch import nn
 from torch.utils.data import DataLoader, Sampler
 from transformers import get_scheduler
+
+from course_utils.architecture import layers_from_top
 
 SCHEDULES = ("linear", "cosine", "constant")
 
@@ -36,14 +39,14 @@ class LengthBuckets(Sampler[list[int]]):
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int = 0, pool: int = 20):
         self.lengths, self.batch_size, self.seed, self.pool = np.asarray(lengths), batch_size, seed, pool
-        self.drop_last, self.epoch = False, 0  # accelerate reads drop_last when it shares batches among processes
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration gives."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self.seed, self.epoch])
@@ -67,7 +70,14 @@ def make_loader(dataset: Dataset, batch_size: int, pad_id: int, seed: int = 0) -
         raise ValueError("There are no rows to train on.")
     rows = dataset.select_columns(["input_ids", "label"])
     buckets = LengthBuckets([len(ids) for ids in rows["input_ids"]], batch_size, seed)
-    return DataLoader(rows, batch_sampler=buckets, collate_fn=partial(collate, pad_id=pad_id))
+    # With a generator of its own, so that beginning an epoch does not draw from the random numbers of dropout.
+    own = torch.Generator().manual_seed(seed)
+    return DataLoader(rows, batch_sampler=buckets, collate_fn=partial(collate, pad_id=pad_id), generator=own)
+
+
+def steps_in_epoch(rows: int, batch_size: int, accumulate: int = 1) -> int:
+    """How many optimizer steps go through all rows once; the last batch, and the last step, may be smaller."""
+    return math.ceil(math.ceil(rows / batch_size) / accumulate)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
@@ -89,12 +99,10 @@ def rate_groups(model: nn.Module, learning_rate: float, weight_decay: float, lay
     Howard and Ruder 2018, ULMFiT, arXiv:1801.06146, who call it discriminative fine-tuning: what lies low in the
     network is general already and needs to change least.
     """
-    body = model.transformer
-    embeddings, top = nn.ModuleList([body.wte, body.wpe]), nn.ModuleList([body.ln_f, model.score])
     groups = []
-    for depth, part in enumerate([top, *reversed(body.h), embeddings]):
+    for depth, parts in enumerate(layers_from_top(model)):
         rate = learning_rate * layer_decay**depth
-        groups += [{**group, "lr": rate} for group in decay_groups(part, weight_decay)]
+        groups += [{**group, "lr": rate} for group in decay_groups(nn.ModuleList(parts), weight_decay)]
     return groups
 
 

@@ -1,104 +1,199 @@
-"""Lesson 5: the fine-tuning loop, with validation, early stopping, the best weights kept, and resuming."""
+"""Lesson 5: the fine-tuning loop, with validation, early stopping, the best weights kept, and resuming.
+
+`train_and_validate` is the only training loop of the course. `fine_tune` runs it to its end, `live.LiveTraining` runs
+it in a thread with a hand on the rate, and `adapt` gives it a language model.
+
+A model is trained where it is: on a GPU after `model.to(pick_device())`, and it stays there. Under
+`torchrun --nproc-per-node N` each process takes its share of every batch, and the losses are those of one process.
+"""
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from itertools import chain, islice
 from pathlib import Path
 
-import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object, reduce
 from datasets import Dataset
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from course_utils import QUIET
-from course_utils.checkpoints import load_checkpoint, save_checkpoint
-from course_utils.evaluation import evaluate
-from course_utils.pipeline import make_loader, make_optimizer, make_scheduler
+from course_utils.checkpoints import fingerprint, resume_run, save_run
+from course_utils.devices import processes
+from course_utils.evaluation import Evaluation, check_labels, predict_logits
+from course_utils.history import Diverged, FineTuneSettings, History, check_settings, record_validation, update_best
+from course_utils.pipeline import make_loader, make_optimizer, make_scheduler, steps_in_epoch
+
+SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the last one is older than this
 
 
-@dataclass(frozen=True)
-class FineTuneSettings:
-    """Every choice of a fine-tuning run.
-
-    `accumulate` batches make one optimizer step; `clip` bounds the gradient's norm; `monitor` is the validation
-    metric that picks the best epoch ("macro_f1", "accuracy" or "validation_loss"); training stops after
-    `patience` epochs without a new best (None: never); `seed` fixes batches and dropout; `layer_decay` below 1 gives
-    lower layers lower rates.
-    """
-
-    learning_rate: float = 1e-3
-    epochs: int = 5
-    batch_size: int = 16
-    accumulate: int = 1
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
-    schedule: str = "linear"
-    clip: float = 1.0
-    label_smoothing: float = 0.0
-    monitor: str = "macro_f1"
-    patience: int | None = 2
-    seed: int = 0
-    layer_decay: float = 1.0
+# --- one step ---------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class History:
-    """What happened: loss and learning rate of every optimizer step, validation of every epoch, how it ended."""
+def classification_loss(model, batch: dict[str, torch.Tensor], label_smoothing: float = 0.0) -> torch.Tensor:
+    """Cross-entropy in nats, summed over the rows of a batch."""
+    logits = model(input_ids=batch["input_ids"]).logits
+    return F.cross_entropy(logits, batch["labels"], label_smoothing=label_smoothing, reduction="sum")
 
-    loss: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-    epochs: list[dict] = field(default_factory=list)
-    best_epoch: int | None = None
-    ended: str = "running"
 
-    def table(self) -> pd.DataFrame:
-        """One row an epoch: step, losses, accuracy, macro-F1 and seconds. Empty before the first epoch."""
-        columns = ["epoch", "step", "train_loss", "validation_loss", "accuracy", "macro_f1", "seconds"]
-        return pd.DataFrame(self.epochs, columns=columns).set_index("epoch")
+def language_model_loss(model, batch: dict[str, torch.Tensor], label_smoothing: float = 0.0) -> torch.Tensor:
+    """Mean cross-entropy in nats of the next tokens, times the rows of the batch; the labels are not looked at."""
+    ids = batch["input_ids"]
+    pad = getattr(model, "module", model).config.pad_token_id
+    return model(input_ids=ids, labels=ids.masked_fill(ids == pad, -100)).loss * len(ids)
 
 
 def group_batches(loader, count: int) -> Iterator[list[dict]]:
     """Yield lists of `count` batches; the last one may be shorter."""
-    group = []
-    for batch in loader:
-        group.append(batch)
-        if len(group) == count:
-            yield group
-            group = []
-    if group:
+    batches = iter(loader)
+    while group := list(islice(batches, count)):
         yield group
 
 
-def train_steps(model, loader, optimizer, scheduler, settings: FineTuneSettings) -> Iterator[float]:
-    """Train on each batch of `loader` once; yield the mean loss of each optimizer step, after the step.
+def add_gradients(
+    model, batches: list[dict], loss_of=classification_loss, label_smoothing: float = 0.0, before_batch=lambda: None
+) -> float:
+    """Forward and backward over the batches of one step; return the mean loss over their rows.
 
-    Raises FloatingPointError when the loss is no longer a number.
+    Each process works on its own rows. PyTorch then takes the mean of the processes' gradients, hence the factor.
     """
-    model.train()
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    for group in group_batches(loader, settings.accumulate):
-        rows = sum(len(batch["labels"]) for batch in group)
-        step_loss = 0.0
-        for batch in group:
-            logits = model(input_ids=batch["input_ids"]).logits
-            losses = F.cross_entropy(logits, batch["labels"], label_smoothing=settings.label_smoothing, reduction="sum")
-            loss = losses / rows  # over the rows of the whole step, so that each row counts the same
-            loss.backward()
-            step_loss += loss.item()
-        nn.utils.clip_grad_norm_(parameters, settings.clip)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        if not math.isfinite(step_loss):
-            raise FloatingPointError(
-                f"The loss became {step_loss}: training has diverged; lower the learning rate of "
-                f"{settings.learning_rate:g}, by a factor of 3 at first."
-            )
-        yield step_loss
+    state, device = processes(), next(model.parameters()).device
+    rows = sum(len(batch["labels"]) for batch in batches)
+    total = torch.zeros((), device=device)
+    for batch in batches:
+        before_batch()
+        own = {name: tensor[state.process_index :: state.num_processes].to(device) for name, tensor in batch.items()}
+        factor = state.num_processes / rows  # over the rows of the whole step, so that each row counts the same
+        if len(own["labels"]) == 0:  # too few rows for all: take part, for the others wait, but add nothing
+            own, factor = {name: tensor[:1].to(device) for name, tensor in batch.items()}, 0.0
+        loss = loss_of(model, own, label_smoothing) * factor
+        loss.backward()
+        total += loss.detach()
+    return reduce(total, "mean").item()
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+def train_and_validate(
+    model,
+    train: Dataset,
+    validation: Dataset | None,
+    settings: FineTuneSettings,
+    checkpoint: str | Path | None = None,
+    rate_at: Callable[[int], float] | None = None,
+    before_batch: Callable[[], None] = lambda: None,
+    limit: int | None = None,
+    loss_of: Callable = classification_loss,
+) -> Iterator[History]:
+    """Train in place; yield the history at the start, after every optimizer step and after every validation.
+
+    However it ends, also by an error or when the caller closes it, the model then has the weights of its best
+    validation (those it began with, if there was none yet; without `validation` data, the last ones), and is in
+    evaluation mode. `rate_at(step)` gives the learning rate, before the schedule scales it, of the step that comes
+    after `step` steps; `before_batch` is called before every batch, also in validation; after `limit` steps the run
+    ends before its schedule does; `loss_of` is the loss summed over the rows of a batch. Errors: see `fine_tune`.
+    """
+    check_settings(settings)
+    for dataset in (train, validation):
+        check_labels(model, dataset)
+    loader = make_loader(train, settings.batch_size, model.config.pad_token_id, settings.seed)
+    steps_per_epoch = steps_in_epoch(len(train), settings.batch_size, settings.accumulate)
+    steps = settings.steps or settings.epochs * steps_per_epoch
+    optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay, settings.layer_decay)
+    scheduler = make_scheduler(optimizer, steps, settings.warmup_share, settings.schedule)
+    # Set anew at every step, and not by the scheduler, because the wanted rate may change on the way.
+    shares = [base / settings.learning_rate for base in scheduler.base_lrs]  # 1, unless the rate differs between layers
+
+    torch.manual_seed(settings.seed + processes().process_index)  # dropout draws from here
+    history, best = History(), copy_weights(model)
+    facts = {"settings": asdict(settings), "data": "", "processes": processes().num_processes}
+    if checkpoint is not None:
+        facts["data"] = fingerprint(train, validation)
+        if Path(checkpoint).exists():
+            progress, best = resume_run(checkpoint, model, optimizer, facts)
+            history = History(**progress)
+    wrapped, parameters = share_model(model), [p for p in model.parameters() if p.requires_grad]
+    validated = saved = time.monotonic()
+    try:
+        yield history
+        batches = batches_from(loader, settings.accumulate, len(history.loss), steps_per_epoch)
+        while history.ended == "running":
+            rate = rate_at(len(history.loss)) if rate_at else settings.learning_rate
+            factor = scheduler.lr_lambdas[0](len(history.loss))
+            for group, share in zip(optimizer.param_groups, shares, strict=True):
+                group["lr"] = rate * share * factor
+            model.train()
+            loss = add_gradients(wrapped, next(batches), loss_of, settings.label_smoothing, before_batch)
+            if not math.isfinite(loss):
+                raise Diverged(loss, rate, history)
+            nn.utils.clip_grad_norm_(parameters, settings.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            history.loss.append(loss)
+            history.learning_rate.append(rate * factor)
+            yield history
+
+            done, is_last = len(history.loss), len(history.loss) == min(steps, limit or steps)
+            due = is_last or done % (settings.validate_every or steps_per_epoch) == 0
+            if is_last:
+                history.ended = "finished"
+            if due and validation is not None:
+                result = validate(model, validation, before_batch)
+                if not math.isfinite(result.loss):
+                    raise Diverged(result.loss, rate, history)
+                record_validation(history, done / steps_per_epoch, result, time.monotonic() - validated)
+                if update_best(history, settings):
+                    best = copy_weights(model)
+                validated = time.monotonic()
+            late = time.monotonic() - saved > SAVE_SECONDS and wrapped is model  # several clocks might not agree
+            if checkpoint is not None and (due or late):
+                save_run(checkpoint, model, optimizer, facts, asdict(history), best)
+                saved = time.monotonic()
+            if due:
+                yield history
+    finally:
+        if validation is not None:
+            put_weights(model, best)
+        optimizer.zero_grad()  # a run that was stopped halfway through a step leaves nothing for the next one
+        model.eval()
+
+
+def batches_from(loader, accumulate: int, step: int, steps_per_epoch: int) -> Iterator[list[dict]]:
+    """Yield the batches of one optimizer step after the other, without end, from `step` on.
+
+    Seed and epoch fix the order, so a resumed run sees the batches that an unbroken one would have seen.
+    """
+    while True:
+        epoch, done = divmod(step, steps_per_epoch)
+        loader.batch_sampler.set_epoch(epoch + 1)
+        for group in islice(group_batches(loader, accumulate), done, None):
+            yield group
+            step += 1
+
+
+def share_model(model: nn.Module) -> nn.Module:
+    """Let several processes average their gradients; with one process, the model itself."""
+    if processes().num_processes == 1:
+        return model
+    return Accelerator(cpu=model.device.type == "cpu").prepare_model(model, device_placement=False)
+
+
+def validate(model, validation: Dataset, before_batch=lambda: None) -> Evaluation:
+    """Evaluate on the validation rows, each process on its own; all of them get the whole result."""
+    state, names = processes(), validation.features["label"].names
+    own = range(state.process_index, len(validation), state.num_processes)
+    parts = gather_object([predict_logits(model, validation.select(own)["input_ids"], before_batch=before_batch)])
+    logits = torch.empty(len(validation), len(names))
+    for first, part in enumerate(parts):
+        logits[first :: state.num_processes] = part
+    return Evaluation.from_logits(names, validation["label"], logits)
 
 
 def fine_tune(
@@ -109,99 +204,60 @@ def fine_tune(
     checkpoint: str | Path | None = None,
     on_step: Callable[[History], None] | None = None,
 ) -> History:
-    """Fine-tune a classifier in place and return the history; the model ends with the weights of its best epoch.
+    """Fine-tune a classifier in place and return the history; the model ends with the weights of its best validation.
 
-    `train` and `validation` are tokenized data sets (columns `input_ids` and `label`). With `checkpoint`, a file,
-    the state is saved after every epoch, and a later call with the same settings goes on from there, with the
-    same losses as a run that never stopped. `on_step` is called after every optimizer step. Ctrl-C (in Jupyter:
-    the stop button) ends training early and keeps the best weights so far.
+    `train` and `validation` are tokenized data sets (columns `input_ids` and `label`) whose labels are named in the
+    order of the model's. With `checkpoint`, a file, the state is saved at every validation and at least every minute,
+    and a later call with the same model, data and settings goes on from there, with the same losses as a run that never
+    stopped. `on_step` is called after every optimizer step. Ctrl-C (in Jupyter: the stop button) ends training early
+    and keeps the best weights so far. The model stays on its device and ends in evaluation mode.
 
-    Raises ValueError for impossible settings or a checkpoint of other settings, FloatingPointError on divergence.
+    Raises ValueError for impossible settings, labels in another order, or a checkpoint of another run, before anything
+    is changed; Diverged, a FloatingPointError, when the loss is no longer a number.
     """
-    settings = settings or FineTuneSettings()
-    check_settings(settings)
-    accelerator = Accelerator()
-    loader = make_loader(train, settings.batch_size, model.config.pad_token_id, settings.seed)
-    optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay, settings.layer_decay)
-    steps_per_epoch = math.ceil(len(loader) / settings.accumulate)
-    scheduler = make_scheduler(optimizer, steps_per_epoch * settings.epochs, settings.warmup_share, settings.schedule)
-    model.to(accelerator.device)
-    torch.manual_seed(settings.seed)  # dropout draws from here
+    loop = train_and_validate(model, train, validation, settings or FineTuneSettings(), checkpoint)
+    return drain(loop, "fine-tune", on_step)
 
-    history, best = History(), copy_weights(model)
-    if checkpoint is not None and Path(checkpoint).exists():
-        history, best = resume(checkpoint, model, optimizer, scheduler, settings)
-    model_, optimizer_, loader_, scheduler_ = accelerator.prepare(model, optimizer, loader, scheduler)
 
+def drain(loop: Iterator[History], name: str, on_step: Callable[[History], None] | None = None) -> History:
+    """Run a training loop to its end, with a progress bar."""
+    history = next(loop)
     bar = tqdm(
-        total=steps_per_epoch * settings.epochs, initial=len(history.loss), unit="step", desc="fine-tune", disable=QUIET
+        unit="step", desc=name, initial=len(history.loss), leave=None, disable=QUIET or not processes().is_main_process
     )
     try:
-        for epoch in range(len(history.epochs) + 1, settings.epochs + 1):
-            if history.ended != "running":
-                break
-            loader_.set_epoch(epoch)  # by accelerate's loader, which else would count epochs from 0 after a resume
-            start, rate = time.monotonic(), scheduler.get_last_lr()[0]
-            for loss in train_steps(model_, loader_, optimizer_, scheduler_, settings):
-                history.loss.append(loss)
-                history.learning_rate.append(rate)  # the rate this step was made with; the schedule has moved on
-                rate = scheduler.get_last_lr()[0]
+        with closing(loop), bar:
+            for _ in loop:
+                if len(history.loss) == bar.n:
+                    continue  # a validation
                 bar.update()
-                bar.set_postfix(loss=f"{loss:.3f}")
+                bar.set_postfix(loss=f"{history.loss[-1]:.3f}")
                 if on_step is not None:
                     on_step(history)
-            record_epoch(history, epoch, evaluate(model, validation), steps_per_epoch, time.monotonic() - start)
-            if update_best(history, settings):
-                best = copy_weights(model)
-            if checkpoint is not None:
-                save_progress(checkpoint, model, optimizer, scheduler, settings, history, best)
     except KeyboardInterrupt:
         history.ended = "interrupted"
-    finally:
-        bar.close()
-        put_weights(model, best)
-    if history.ended == "running":
-        history.ended = "all epochs done"
     return history
 
 
-def check_settings(settings: FineTuneSettings) -> None:
-    """Raise ValueError, in one sentence, for settings that cannot work and that no other part would catch."""
-    if settings.epochs < 1 or settings.accumulate < 1:
-        raise ValueError(
-            f"epochs and accumulate are counts from 1 up, got {settings.epochs} and {settings.accumulate}."
-        )
-    if settings.monitor not in ("macro_f1", "accuracy", "validation_loss"):
-        raise ValueError(f"monitor is 'macro_f1', 'accuracy' or 'validation_loss', not {settings.monitor!r}.")
-    if settings.patience is not None and settings.patience < 1:
-        raise ValueError(f"patience counts epochs from 1 up, or is None to never stop early, got {settings.patience}.")
+def adapt(
+    model, tokenizer, texts: Sequence[str], epochs: int = 3, learning_rate: float = 1e-3, batch_size: int = 16,
+    context: int = 128, seed: int = 0,
+) -> list[float]:  # fmt: skip
+    """Go on pre-training a language model with the texts of a task, without labels; return the loss of every step.
+
+    The texts are joined and cut into rows of `context` tokens. Changes the model in place.
+    Gururangan et al. 2020, Don't Stop Pretraining, arXiv:2004.10964.
+    """
+    context = min(context, model.config.max_position_embeddings)
+    pieces = tokenizer(list(texts), split_special_tokens=True).input_ids
+    ids = list(chain.from_iterable([*piece, tokenizer.eos_token_id] for piece in pieces))
+    rows = [ids[start : start + context] for start in range(0, len(ids) - 1, context)]
+    data = Dataset.from_dict({"input_ids": rows, "label": [0] * len(rows)})
+    settings = FineTuneSettings(learning_rate, epochs, batch_size=batch_size, patience=None, seed=seed)
+    return drain(train_and_validate(model, data, None, settings, loss_of=language_model_loss), "adapt").loss
 
 
-def record_epoch(history: History, epoch: int, result, steps_per_epoch: int, seconds: float) -> None:
-    """Add an epoch's row to the history: mean training loss, and what validation says."""
-    recent = history.loss[-steps_per_epoch:]
-    history.epochs.append(
-        {
-            "epoch": epoch,
-            "step": len(history.loss),
-            "train_loss": sum(recent) / len(recent),
-            "validation_loss": result.loss,
-            "accuracy": result.accuracy,
-            "macro_f1": result.macro_f1,
-            "seconds": seconds,
-        }
-    )
-
-
-def update_best(history: History, settings: FineTuneSettings) -> bool:
-    """Note the best epoch so far, and the early stop when `patience` has run out. True: the last epoch is the best."""
-    sign = -1 if settings.monitor == "validation_loss" else 1
-    scores = [sign * row[settings.monitor] for row in history.epochs]
-    best = max(range(len(scores)), key=scores.__getitem__)  # the first of equals: fewer epochs for the same score
-    history.best_epoch = history.epochs[best]["epoch"]
-    if settings.patience is not None and len(scores) - 1 - best >= settings.patience:
-        history.ended = "stopped early"
-    return best == len(scores) - 1
+# --- weights ------------------------------------------------------------------------------------------------------
 
 
 def copy_weights(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -215,30 +271,3 @@ def put_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
         for name, parameter in model.named_parameters():
             if name in weights:
                 parameter.copy_(weights[name])
-
-
-def save_progress(path, model, optimizer, scheduler, settings, history, best) -> None:
-    """Save all that the next epoch depends on: weights, optimizer, schedule, dropout's random state, best weights."""
-    progress = {"settings": asdict(settings), "history": asdict(history), "scheduler": scheduler.state_dict()}
-    extra = {"random_state": torch.get_rng_state(), **{f"best.{name}": tensor for name, tensor in best.items()}}
-    save_checkpoint(path, model, [optimizer], progress, extra)
-
-
-def resume(path, model, optimizer, scheduler, settings) -> tuple[History, dict[str, torch.Tensor]]:
-    """Restore what `save_progress` saved; return the history and the best weights.
-
-    Raises ValueError when the checkpoint was made with other settings.
-    """
-    progress, extra = load_checkpoint(path, model, [optimizer])
-    if progress["settings"] != asdict(settings):
-        changed = [key for key, value in asdict(settings).items() if progress["settings"].get(key) != value]
-        raise ValueError(
-            f"The checkpoint {str(path)!r} belongs to a run with another {' and '.join(changed)}: give the same "
-            "settings to go on with it, or another file to start anew."
-        )
-    scheduler.load_state_dict(progress["scheduler"])
-    for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
-        group["lr"] = rate  # the scheduler sets it only after the next step
-    torch.set_rng_state(extra["random_state"])
-    best = {name.removeprefix("best."): tensor for name, tensor in extra.items() if name.startswith("best.")}
-    return History(**progress["history"]), best

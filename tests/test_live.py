@@ -1,34 +1,41 @@
 """The steerable run: the same numbers in a thread and at once, and a hand on it that is obeyed."""
 
-import math
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from course_utils.live import LiveTraining, RangeTest, describe, diagnose, read_range_test, running_mean
+from course_utils.diagnosis import describe_run, read_range_test
+from course_utils.evaluation import evaluate
+from course_utils.live import LiveTraining, RangeTest
 from course_utils.models import load_classifier
 from course_utils.training import FineTuneSettings, fine_tune
+from tests.hands import wait_for
 
 SETTINGS = FineTuneSettings(learning_rate=1e-3, batch_size=16, patience=None)
 
 
 @pytest.fixture
 def make_run(tiny, few):
-    def make(settings=SETTINGS, kind=LiveTraining, dropout=0.0, **options):
+    """Make a run; of its options, the fields of the settings become settings."""
+
+    def make(settings=SETTINGS, dropout=0.0, on_change=None, on_end=None, **options):
         model = load_classifier(few["train"].features["label"].names, tiny, dropout)
-        return kind(model, few["train"], few["validation"], settings, **options)
+        settings = replace(settings, **({"steps": 120, "validate_every": 20} | options))
+        return LiveTraining(model, few["train"], few["validation"], settings, on_change, on_end)
 
     return make
 
 
-def wait_for(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
+@pytest.fixture
+def make_range_test(tiny, few):
+    def make(**options):
+        return RangeTest(load_classifier(few["train"].features["label"].names, tiny), few["train"], SETTINGS, **options)
+
+    return make
 
 
 def test_live_and_at_once_give_the_same_numbers(make_run):
@@ -38,30 +45,94 @@ def test_live_and_at_once_give_the_same_numbers(make_run):
     assert live.wait(30)
     assert live.history.loss == at_once.history.loss
     assert live.history.learning_rate == at_once.history.learning_rate
-    assert [row["macro_f1"] for row in live.history.epochs] == [row["macro_f1"] for row in at_once.history.epochs]
+    assert [row["macro_f1"] for row in live.history.validations] == [
+        row["macro_f1"] for row in at_once.history.validations
+    ]
     assert live.state == at_once.state == "finished"
     assert len(live.history.loss) == 12
-    assert [row["step"] for row in live.history.epochs] == [4, 8, 12]
+    assert [row["step"] for row in live.history.validations] == [4, 8, 12]
 
 
-def test_it_is_the_loop_of_lesson_5(make_run, few):
-    """Where the small batches are the same, so are the losses: a batch of 8 rows is one piece."""
-    settings = FineTuneSettings(learning_rate=1e-3, batch_size=8, epochs=2, patience=None)
-    steps_per_epoch = math.ceil(len(few["train"]) / 8)
-    live = make_run(settings, steps=2 * steps_per_epoch, validate_every=steps_per_epoch)
-    other = make_run(settings)
-    history = fine_tune(other.model, few["train"], few["validation"], settings)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 12},
+        {"batch_size": 20},
+        {"batch_size": 5, "accumulate": 3},
+        {"steps": None, "validate_every": None},
+    ],
+)
+def test_it_is_the_loop_of_lesson_5_bit_for_bit(make_run, few, options):
+    """Also with batches that are no multiple of 8, and with dropout."""
+    options = {"steps": 7, "validate_every": 3} | options
+    live, other = make_run(dropout=0.1, **options), make_run(dropout=0.1, **options)
+    wanted = fine_tune(other.model, few["train"], few["validation"], other.settings)
+    live.start()
+    assert live.wait(60)
+    history = live.history
+    assert history.loss == wanted.loss and history.learning_rate == wanted.learning_rate
+    assert len(history.loss) == live.steps
+    assert history.table().drop(columns="seconds").equals(wanted.table().drop(columns="seconds"))
+    assert all(torch.equal(a, b) for a, b in zip(live.model.parameters(), other.model.parameters(), strict=True))
+
+
+def test_one_step_makes_the_update_of_the_loop_of_lesson_5(make_run, few):
+    """The same weights after one step, hence the same gradient; and they are not those it began with."""
+    options = {"steps": 1, "warmup_share": 0.0, "accumulate": 2, "batch_size": 8}
+    live, other = make_run(**options), make_run(**options)
+    before = live.model.score.weight.clone()
     live.run()
-    assert live.history.loss == pytest.approx(history.loss, rel=1e-5)
-    assert live.history.learning_rate == pytest.approx(history.learning_rate)
+    fine_tune(other.model, few["train"], few["validation"], other.settings)
+    assert not torch.equal(live.model.score.weight, before)
+    assert torch.equal(live.model.score.weight, other.model.score.weight)
 
 
-def test_a_large_batch_is_worked_off_in_pieces_and_gives_the_same_gradient(make_run, monkeypatch):
-    whole, pieces = make_run(steps=1), make_run(steps=1)
-    pieces.run()
-    monkeypatch.setattr("course_utils.live.PIECE", 16)
-    whole.run()
-    assert pieces.history.loss == pytest.approx(whole.history.loss, rel=0.05)  # other rows, the same kind of step
+def test_a_rate_moved_at_any_moment_is_kept(make_run):
+    """Between two steps, during a batch, in validation: the next step takes it, and so do all after it."""
+    for moment in range(1, 12):
+        run, calls = make_run(steps=4, validate_every=2, schedule="constant", warmup_share=0.0), []
+
+        def turn(run, calls=calls, moment=moment):
+            calls.append(1)
+            if len(calls) == moment:
+                run.set_learning_rate(7e-3)
+
+        run.on_change = turn
+        run.run()
+        rates = run.history.learning_rate
+        if len(calls) > moment and 7e-3 in rates:
+            first = rates.index(7e-3)
+            assert set(rates[first:]) == {7e-3} and run.changes == [(first + 1, 7e-3)]
+        assert run.wanted_rate == 7e-3
+
+
+def test_what_is_done_at_the_end_belongs_to_the_run(make_run):
+    """While `on_end` is at work the run counts as going on, and the best weights are back already."""
+    seen = []
+    run = make_run(steps=2, on_end=lambda run: seen.append((run.is_going, run.outcome, run.model.training)))
+    run.run()
+    assert seen == [(True, "finished", False)]
+    assert (run.state, run.is_going) == ("finished", False)
+
+    def interrupt(run):
+        raise KeyboardInterrupt
+
+    divided = ("failed", "ZeroDivisionError: division by zero")
+    for action, end in ((interrupt, ("stopped", "")), (lambda run: 1 / 0, divided)):
+        broken = make_run(steps=1, on_end=action)
+        broken.run()
+        assert (broken.state, broken.message) == end and not broken.is_going
+
+
+def test_a_run_without_a_validation_on_the_way_is_validated_at_its_end(make_run):
+    run = make_run(steps=3, validate_every=100)
+    before = run.model.score.weight.clone()
+    run.run()
+    assert [row["step"] for row in run.history.validations] == [3]
+    assert not torch.equal(run.model.score.weight, before)
+    cut = make_run(steps=50, validate_every=100)
+    cut.run(2)
+    assert (cut.state, [row["step"] for row in cut.history.validations]) == ("finished", [2])
 
 
 def test_a_new_rate_holds_from_the_next_step_on(make_run):
@@ -81,7 +152,7 @@ def test_a_new_rate_holds_from_the_next_step_on(make_run):
 
 
 def test_a_rate_changed_before_the_start_is_the_rate(make_run):
-    turned, plain = make_run(steps=3), make_run(FineTuneSettings(learning_rate=3e-3, patience=None), steps=3)
+    turned, plain = make_run(steps=3), make_run(learning_rate=3e-3, steps=3)
     turned.set_learning_rate(3e-3)
     turned.run(), plain.run()
     assert turned.history.loss == plain.history.loss
@@ -122,14 +193,12 @@ def test_stop_is_obeyed_at_once_and_leaves_no_thread(make_run, paused):
 
 
 def test_the_best_validation_comes_back_however_the_run_ends(make_run, few):
-    run = make_run(FineTuneSettings(learning_rate=0.3, batch_size=16, patience=2), steps=60, validate_every=3)
+    run = make_run(learning_rate=0.3, patience=2, steps=60, validate_every=3)
     start = [p.clone() for p in run.model.parameters()]
     run.run()
     assert run.state == "stopped early"
     assert len(run.history.loss) < 60
-    from course_utils.evaluation import evaluate
-
-    best = max(row["macro_f1"] for row in run.history.epochs)
+    best = max(row["macro_f1"] for row in run.history.validations)
     assert evaluate(run.model, few["validation"]).macro_f1 == pytest.approx(best)
     stopped = make_run(steps=50, validate_every=100)
     stopped.on_change = lambda run: run.stop() if len(run.history.loss) == 3 else None
@@ -139,17 +208,16 @@ def test_the_best_validation_comes_back_however_the_run_ends(make_run, few):
 
 
 def test_a_diverged_and_a_broken_run_say_so_in_a_sentence(make_run):
-    settings = FineTuneSettings(learning_rate=1e30, clip=1e30, patience=None, warmup_share=0.0, schedule="constant")
-    run = make_run(settings, steps=30)
+    run = make_run(learning_rate=1e30, clip=1e30, warmup_share=0.0, schedule="constant", steps=30)
     run.run()
     assert run.state == "diverged"
-    assert "it has diverged at a learning rate of 1.0e+30; lower it." in describe(run)
+    assert "it has diverged at a learning rate of 1.0e+30; lower it." in describe_run(run)
     broken = make_run(steps=30)
-    broken.train = "no data set"
+    broken.train = broken.train.remove_columns("input_ids")
     broken.start()
     broken.wait(10)
     assert broken.state == "failed"
-    assert describe(broken).startswith("The run failed. ")
+    assert describe_run(broken).startswith("The run failed. ")
 
 
 def test_a_run_is_started_once_and_settings_are_checked(make_run):
@@ -158,61 +226,21 @@ def test_a_run_is_started_once_and_settings_are_checked(make_run):
     for again in (run.run, run.start):
         with pytest.raises(RuntimeError, match="make a new one"):
             again()
-    with pytest.raises(ValueError, match="count from 1 up"):
+    with pytest.raises(ValueError, match="steps counts from 1 up"):
         make_run(steps=0)
 
 
-def test_the_rate_of_a_range_test_rises_by_equal_factors(make_run):
-    run = make_run(kind=RangeTest, steps=25, high=1e-3)
+def test_the_rate_of_a_range_test_rises_by_equal_factors(make_range_test):
+    run = make_range_test(steps=25, high=1e-3)
+    before = [p.clone() for p in run.model.parameters()]
     run.run()
     rates = np.array(run.history.learning_rate)
     assert rates[0] == pytest.approx(1e-6)
     assert rates[-1] == pytest.approx(1e-3)
     assert np.allclose(rates[1:] / rates[:-1], rates[1] / rates[0])
-    blown = make_run(FineTuneSettings(), RangeTest, steps=200, high=1e4)
+    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), before, strict=True))
+    blown = make_range_test(steps=200, high=1e4)
     blown.run()
-    assert len(blown.history.loss) < 200
+    assert len(blown.history.loss) < 200 and blown.state == "finished"
     steepest, blow_up = read_range_test(blown.history.learning_rate, blown.history.loss)
     assert steepest < blow_up
-
-
-def test_a_range_test_is_read_at_the_steepest_descent_and_the_blow_up():
-    rates = np.logspace(-6, 0, 100).tolist()
-    losses = [2.0 if rate < 1e-4 else 2.0 - 0.8 * min(1, math.log10(rate * 1e4)) for rate in rates]
-    losses = [loss if rate < 1e-1 else 6.0 for loss, rate in zip(losses, rates, strict=True)]
-    steepest, blow_up = read_range_test(rates, losses)
-    assert 1e-4 < steepest < 2e-3
-    assert 1e-1 < blow_up < 4e-1
-    assert read_range_test(rates, np.linspace(2, 1, 100).tolist())[1] is None
-    with pytest.raises(ValueError, match="at least 20"):
-        read_range_test(rates[:5], losses[:5])
-
-
-def test_running_mean_takes_the_last_ten():
-    values = list(range(30))
-    assert running_mean(values)[[0, 1, 29]] == pytest.approx([0, 0.5, 24.5])
-
-
-@pytest.mark.parametrize(
-    "loss, words",
-    [
-        ([2.1] * 10, "Too early"),
-        (np.linspace(2.1, 1.0, 60), "has fallen by ≈ 0.9"),
-        ([2.08] * 60, "moved by only ≈ 0.00: the rate is too low, or so high"),
-        ([*np.linspace(2.6, 2.5, 10), *np.linspace(2.5, 2.2, 10), *[2.2] * 20], "no better yet than guessing"),
-        (np.linspace(2.0, 2.3, 60), "not falling"),
-        ([*np.linspace(2.1, 1.8, 40), *np.linspace(3, 11, 20)], "rising since step ≈ 4"),
-        ([2.1, 2.1, *[9.0] * 10, *[3.0] * 40], "above the ≈ 2.1 it began with"),
-    ],
-)
-def test_the_state_of_a_run_is_said_in_words(make_run, loss, words):
-    run = make_run()
-    run.history.loss = list(loss)
-    assert words in diagnose(run)
-
-
-def test_a_run_that_gives_one_answer_to_all_is_called_stuck(make_run):
-    run = make_run()
-    run.history.loss = [2.05] * 60
-    run.commonest = ("delivery", 0.99)
-    assert "nearly every message into 'delivery'" in diagnose(run)

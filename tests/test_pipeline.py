@@ -4,7 +4,8 @@ import pytest
 import torch
 from datasets import Dataset
 
-from course_utils.models import freeze_below, load_classifier
+from course_utils.architecture import body_parts, freeze_below
+from course_utils.models import load_classifier
 from course_utils.pipeline import LengthBuckets, collate, decay_groups, make_loader, make_optimizer, make_scheduler
 
 ROWS = [{"input_ids": [5, 6, 7], "label": 1}, {"input_ids": [8], "label": 0}]
@@ -86,10 +87,12 @@ def test_layer_decay_gives_lower_layers_lower_rates():
     groups = make_optimizer(model, 1e-2, layer_decay=0.5).param_groups
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(model.parameters()))
-    assert rates[id(model.score.weight)] == rates[id(model.transformer.ln_f.weight)] == 1e-2
-    for block in range(6):
-        assert rates[id(model.transformer.h[block].mlp.c_fc.weight)] == pytest.approx(1e-2 * 0.5 ** (6 - block))
-    assert rates[id(model.transformer.wte.weight)] == pytest.approx(1e-2 * 0.5**7)
+    parts = body_parts(model)
+    depths = [[parts.head, parts.norm], *([block] for block in reversed(parts.blocks)), parts.embeddings]
+    assert len(depths) == 8
+    for depth, modules in enumerate(depths):
+        own = {rates[id(p)] for module in modules for p in module.parameters()}
+        assert list(own) == [pytest.approx(1e-2 * 0.5**depth)]
     plain = {id(p): g["weight_decay"] for g in make_optimizer(model, 1e-2).param_groups for p in g["params"]}
     assert plain == {id(p): group["weight_decay"] for group in groups for p in group["params"]}
 

@@ -8,11 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.checkpoints import replace_safely
+from course_utils.architecture import add_lora, count_parameters, freeze_below
 from course_utils.evaluation import evaluate
-from course_utils.models import count_parameters, freeze_below, load_classifier
+from course_utils.history import update_best
+from course_utils.models import load_classifier, load_language_model, load_tokenizer
 from course_utils.pipeline import collate, make_loader, make_optimizer, make_scheduler
-from course_utils.training import FineTuneSettings, History, fine_tune, train_steps, update_best
+from course_utils.training import (
+    Diverged,
+    FineTuneSettings,
+    History,
+    adapt,
+    add_gradients,
+    fine_tune,
+    train_and_validate,
+)
 
 SETTINGS = FineTuneSettings(learning_rate=1e-3, epochs=3, batch_size=8, patience=None)
 
@@ -59,17 +68,13 @@ def test_the_loop_written_out_gives_the_same_losses(few, trained):
 def test_accumulated_batches_make_the_step_that_one_large_batch_makes(few):
     """Batches of 5, 5 and 2 rows against one of 12; without dropout, whose masks would differ."""
     rows = [few["train"][i] for i in range(12)]
-    weights = []
+    made = []
     for cuts in ([0, 5, 10, 12], [0, 12]):
         model = classifier(few, dropout=0.0)
-        optimizer = make_optimizer(model, 1e-3)
         batches = [collate(rows[i:j], model.config.pad_token_id) for i, j in pairwise(cuts)]
-        settings = replace(SETTINGS, accumulate=3)
-        losses = list(train_steps(model, batches, optimizer, make_scheduler(optimizer, 1, 0.0, "constant"), settings))
-        assert len(losses) == 1
-        weights.append((losses[0], optimizer.state[model.score.weight]["exp_avg"]))
-    assert weights[0][0] == pytest.approx(weights[1][0], abs=1e-5)
-    torch.testing.assert_close(weights[0][1], weights[1][1], atol=1e-6, rtol=1e-3)
+        made.append((add_gradients(model, batches), model.score.weight.grad))
+    assert made[0][0] == pytest.approx(made[1][0], abs=1e-5)
+    torch.testing.assert_close(made[0][1], made[1][1], atol=1e-6, rtol=1e-3)
 
 
 def test_the_last_step_of_an_epoch_may_have_fewer_batches(few):
@@ -82,20 +87,20 @@ def test_the_best_epoch_is_restored(few):
     model = classifier(few)
     settings = replace(SETTINGS, epochs=4, schedule="constant", monitor="validation_loss")
     history = fine_tune(model, few["train"], few["validation"], settings)
-    best = history.epochs[history.best_epoch - 1]
-    assert best["validation_loss"] == min(row["validation_loss"] for row in history.epochs)
-    assert evaluate(model, few["validation"]).loss == pytest.approx(best["validation_loss"], abs=1e-4)
+    lowest = min(row["validation_loss"] for row in history.validations)
+    assert history.best["validation_loss"] == lowest
+    assert evaluate(model, few["validation"]).loss == pytest.approx(lowest, abs=1e-4)
 
 
 def test_training_stops_when_patience_runs_out():
     history, settings = History(), replace(SETTINGS, patience=2)
     for epoch, score in enumerate([0.3, 0.5, 0.4], start=1):
-        history.epochs.append({"epoch": epoch, "macro_f1": score})
+        history.validations.append({"step": 4 * epoch, "epoch": epoch, "macro_f1": score})
         assert update_best(history, settings) == (epoch <= 2)
         assert history.ended == "running"
-    history.epochs.append({"epoch": 4, "macro_f1": 0.5})
+    history.validations.append({"step": 16, "epoch": 4, "macro_f1": 0.5})
     assert not update_best(history, settings)
-    assert (history.ended, history.best_epoch) == ("stopped early", 2)
+    assert (history.ended, history.best_epoch, history.best_step) == ("stopped early", 2, 8)
 
 
 def test_early_stopping_ends_a_real_run(few):
@@ -104,48 +109,7 @@ def test_early_stopping_ends_a_real_run(few):
         classifier(few), few["train"], few["validation"], replace(SETTINGS, learning_rate=1e-12, epochs=9, patience=2)
     )
     assert history.ended == "stopped early"
-    assert (len(history.epochs), history.best_epoch) == (3, 1)
-
-
-class Crash(Exception):
-    pass
-
-
-def crash_at(step):
-    def on_step(history):
-        if len(history.loss) == step:
-            raise Crash
-
-    return on_step
-
-
-def test_a_run_that_crashed_goes_on_with_the_same_losses(few, tmp_path):
-    """With dropout, so that the random state must have been saved as well."""
-    path = tmp_path / "run.safetensors"
-    whole = classifier(few, dropout=0.1)
-    wanted = fine_tune(whole, few["train"], few["validation"], SETTINGS)
-    with pytest.raises(Crash):
-        fine_tune(classifier(few, dropout=0.1), few["train"], few["validation"], SETTINGS, path, on_step=crash_at(6))
-    model = classifier(few, seed=99, dropout=0.1)  # whatever is in the model, the checkpoint replaces it
-    history = fine_tune(model, few["train"], few["validation"], SETTINGS, path)
-    torch.testing.assert_close(torch.tensor(history.loss), torch.tensor(wanted.loss), atol=1e-6, rtol=1e-5)
-    assert history.best_epoch == wanted.best_epoch
-    torch.testing.assert_close(model.score.weight, whole.score.weight, atol=1e-5, rtol=1e-4)
-
-
-def test_a_finished_run_is_not_trained_again(few, tmp_path):
-    path, settings = tmp_path / "run.safetensors", replace(SETTINGS, epochs=1)
-    model = classifier(few)
-    first = fine_tune(model, few["train"], few["validation"], settings, path)
-    again = fine_tune(classifier(few), few["train"], few["validation"], settings, path)
-    assert again.loss == first.loss
-
-
-def test_a_checkpoint_of_other_settings_is_refused(few, tmp_path):
-    path = tmp_path / "run.safetensors"
-    fine_tune(classifier(few), few["train"], few["validation"], replace(SETTINGS, epochs=1), path)
-    with pytest.raises(ValueError, match="another learning_rate and epochs"):
-        fine_tune(classifier(few), few["train"], few["validation"], replace(SETTINGS, learning_rate=1e-4), path)
+    assert (len(history.validations), history.best_epoch) == (3, 1)
 
 
 def test_ctrl_c_keeps_the_best_weights(few, tmp_path):
@@ -155,8 +119,8 @@ def test_ctrl_c_keeps_the_best_weights(few, tmp_path):
 
     model = classifier(few)
     history = fine_tune(model, few["train"], few["validation"], SETTINGS, on_step=interrupt)
-    assert (history.ended, len(history.epochs), history.best_epoch) == ("interrupted", 1, 1)
-    assert evaluate(model, few["validation"]).loss == pytest.approx(history.epochs[0]["validation_loss"], abs=1e-4)
+    assert (history.ended, len(history.validations), history.best_epoch) == ("interrupted", 1, 1)
+    assert evaluate(model, few["validation"]).loss == pytest.approx(history.best["validation_loss"], abs=1e-4)
 
 
 def test_divergence_is_said_in_words(few):
@@ -165,6 +129,16 @@ def test_divergence_is_said_in_words(few):
         model.score.weight.fill_(float("inf"))
     with pytest.raises(FloatingPointError, match=r"diverged; lower the learning rate of 0\.001"):
         fine_tune(model, few["train"], few["validation"], SETTINGS)
+
+
+def test_a_run_that_diverges_late_keeps_its_history_and_its_best_weights(few, tiny):
+    model = classifier(few, name=tiny)
+    settings = replace(SETTINGS, learning_rate=1e19, clip=math.inf, steps=30, validate_every=1, warmup_share=0.1)
+    with pytest.raises(Diverged) as error:
+        fine_tune(model, few["train"], few["validation"], settings)
+    assert 0 < len(error.value.history.loss) < 30
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert evaluate(model, few["validation"]).macro_f1 == pytest.approx(error.value.history.best["macro_f1"])
 
 
 def test_frozen_weights_stay_as_they_were(few):
@@ -179,10 +153,14 @@ def test_frozen_weights_stay_as_they_were(few):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"epochs": 0}, "counts from 1 up"),
-        ({"accumulate": 0}, "counts from 1 up"),
-        ({"monitor": "vibes"}, "monitor is"),
-        ({"patience": 0}, "patience counts epochs"),
+        ({"epochs": 0}, "epochs counts from 1 up"),
+        ({"steps": 0}, "steps counts from 1 up"),
+        ({"validate_every": -1}, "validate_every counts from 1 up"),
+        ({"accumulate": 0}, "accumulate counts from 1 up"),
+        ({"patience": 0}, "patience counts from 1 up"),
+        ({"monitor": "vibes"}, "monitor is one of macro_f1"),
+        ({"clip": 0}, "clip is the largest norm"),
+        ({"clip": -1.0}, "clip is the largest norm"),
         ({"batch_size": 0}, "at least one row"),
         ({"learning_rate": 0}, "above 0"),
         ({"schedule": "spiral"}, "choose one of"),
@@ -193,11 +171,113 @@ def test_impossible_settings_are_refused(few, change, says):
         fine_tune(classifier(few), few["train"], few["validation"], replace(SETTINGS, **change))
 
 
-def test_a_failed_write_leaves_the_old_file_whole(tmp_path):
-    path = tmp_path / "kept.txt"
-    path.write_text("old")
-    with pytest.raises(Crash), replace_safely(path) as temporary:
-        temporary.write_text("half of the n")
-        raise Crash
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+def test_labels_in_another_order_are_refused_before_anything_is_trained(few, tiny):
+    """All numbers would fit: accuracy could be 1.0, and every name that predict gives would be wrong."""
+    names = few["train"].features["label"].names
+    for labels in (names[::-1], names[:-1], [*names, "other"]):
+        model = load_classifier(labels, tiny)
+        before = model.score.weight.clone()
+        for use in (lambda m: fine_tune(m, few["train"], few["validation"]), lambda m: evaluate(m, few["validation"])):
+            with pytest.raises(ValueError, match="the same names in the same order"):
+                use(model)
+        assert torch.equal(model.score.weight, before)
+
+
+def test_a_run_counted_in_steps_validates_on_the_way_and_at_its_end(few, tiny):
+    settings = replace(SETTINGS, steps=10, validate_every=4)
+    history = fine_tune(classifier(few, name=tiny), few["train"], few["validation"], settings)
+    assert [row["step"] for row in history.validations] == [4, 8, 10]
+    assert [row["epoch"] for row in history.validations] == [1, 2, 2.5]
+    assert (len(history.loss), history.ended) == (10, "finished")
+    assert list(history.table().index) == [4, 8, 10]
+    for row, start in zip(history.validations, (0, 4, 8), strict=True):
+        assert row["train_loss"] == pytest.approx(sum(history.loss[start : row["step"]]) / (row["step"] - start))
+
+
+def test_without_a_validation_on_the_way_the_last_weights_are_kept(few, tiny):
+    model = classifier(few, name=tiny)
+    before = model.score.weight.clone()
+    history = fine_tune(model, few["train"], few["validation"], replace(SETTINGS, steps=3, validate_every=100))
+    assert history.best_step == 3
+    assert not torch.equal(model.score.weight, before)
+
+
+def test_a_trained_model_predicts_without_dropout(few, tiny):
+    model = classifier(few, name=tiny, dropout=0.5)
+    fine_tune(model, few["train"], few["validation"], replace(SETTINGS, epochs=1))
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_a_step_that_was_cut_off_leaves_no_gradient_behind(few, tiny):
+    """The second batch of a step fails; the next run must not begin with the first one's gradient."""
+    model, calls = classifier(few, name=tiny), []
+
+    def fail_in_the_second_batch():
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("cut off")
+
+    loop = train_and_validate(
+        model, few["train"], few["validation"], replace(SETTINGS, accumulate=2), before_batch=fail_in_the_second_batch
+    )
+    with pytest.raises(RuntimeError, match="cut off"):
+        list(loop)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_batches_go_where_the_model_is(few, tiny):
+    """On PyTorch's meta device, which computes shapes only: as far as one comes without a second device."""
+    model = classifier(few, name=tiny).to("meta")
+    seen = []
+
+    def look(model, batch, label_smoothing):
+        seen.extend(tensor.device.type for tensor in batch.values())
+        raise StopIteration
+
+    batch = collate([few["train"][i] for i in range(3)], model.config.pad_token_id)
+    with pytest.raises(StopIteration):
+        add_gradients(model, [batch], look)
+    assert seen == ["meta", "meta"]
+
+
+def test_fine_tuning_does_not_move_a_model(few, tiny, monkeypatch):
+    model = classifier(few, name=tiny)
+    monkeypatch.setattr(model, "to", lambda *_: pytest.fail("the model was moved"))
+    fine_tune(model, few["train"], few["validation"], replace(SETTINGS, steps=1))
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny_llama"])
+def test_every_way_to_train_works_on_every_decoder(few, kind, request):
+    folder = request.getfixturevalue(kind)
+    for prepare in (lambda m: m, lambda m: freeze_below(m, 1), add_lora):
+        for options in ({}, {"pooling": "mean"}):
+            model = prepare(classifier(few, name=folder, **options))
+            learning = {n: p.clone() for n, p in model.named_parameters() if p.requires_grad}
+            history = fine_tune(
+                model, few["train"], few["validation"], replace(SETTINGS, steps=4, layer_decay=0.9, warmup_share=0.0)
+            )
+            assert all(math.isfinite(loss) for loss in history.loss)
+            assert any(not torch.equal(p, learning[n]) for n, p in model.named_parameters() if n in learning)
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny_llama"])
+def test_adapting_to_texts_lowers_the_loss_on_them(splits, kind, request):
+    folder = request.getfixturevalue(kind)
+    model, tokenizer = load_language_model(folder), load_tokenizer(folder)
+    losses = adapt(model, tokenizer, splits["train"]["text"][:60].tolist(), epochs=3, batch_size=4, context=64)
+    assert sum(losses[-5:]) < 0.97 * sum(losses[:5])
+    assert not model.training
+
+
+def test_adapting_never_takes_rows_longer_than_asked(tiny, monkeypatch):
+    """A context of 8,192 tokens, as today's models have it, would fill the memory of a laptop."""
+    widths = []
+
+    def look(model, data, *_, **__):
+        widths.extend(map(len, data["input_ids"]))
+        yield History()
+
+    monkeypatch.setattr("course_utils.training.train_and_validate", look)
+    adapt(load_language_model(tiny), load_tokenizer(tiny), ["one two three"] * 40, context=16)
+    assert max(widths) == 16
