@@ -1,4 +1,4 @@
-"""The measured results in data/results: whole, and the same as what lessons, cards and README say of them."""
+"""Summaries of measured results; and those in data/results: whole, and what lessons, cards and README say of them."""
 
 import json
 import re
@@ -8,10 +8,12 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course_utils import experiments as e
+from course_utils import provenance, studies
+from course_utils import results as r
+from course_utils.data import load_ticket_splits
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURED = sorted(path.stem for path in e.RESULTS.glob("*.json"))
+MEASURED = sorted(path.stem for path in r.RESULTS.glob("*.json"))
 METRICS = ("macro_f1", "accuracy")
 CELL = re.compile(r"\d\.\d\d ± \d\.\d\d \(\d+\)")
 # Which document shows which table of which study.
@@ -24,40 +26,135 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize("name", e.STUDIES)
+# --- summaries ----------------------------------------------------------------------------------------------------
+
+
+def make_results(**scores: list[float]) -> dict:
+    """Results of made-up contestants with 16 labels a class, one score a seed."""
+    return {
+        "settings": {},
+        "runs": [
+            {"contestant": name.replace("_", " "), "labels": 16, "seed": seed, "macro_f1": score}
+            for name, column in scores.items()
+            for seed, score in enumerate(column)
+        ],
+    }
+
+
+def test_a_summary_gives_the_mean_and_students_interval():
+    row = r.summarize(make_results(few_words=[0.4, 0.5, 0.6])).loc[("few words", "16")]
+    assert (row["mean"], row["seeds"]) == (pytest.approx(0.5), 3)
+    assert row["half"] == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
+
+
+def test_equal_scores_and_a_single_one_have_an_interval_of_no_width():
+    results = make_results(same=[0.0, 0.0, 0.0], one=[0.7])
+    assert r.summarize(results)["half"].tolist() == [0, 0]
+    table = r.differences(make_results(a=[0.5, 0.6], b=[0.5, 0.6]), "a", "b")
+    assert table.loc["16", ["mean", "low", "high", "shown"]].tolist() == [0, 0, 0, "no difference shown"]
+
+
+def test_differences_are_taken_seed_by_seed():
+    """Both swing by 0.4 from seed to seed; the one is always ahead by about 0.05."""
+    results = make_results(a=[0.25, 0.46, 0.64], b=[0.2, 0.4, 0.6], c=[0.6, 0.2, 0.4])
+    row = r.differences(results, "a", "b").loc["16"]
+    assert (row["mean"], row["seeds"], row["shown"]) == (pytest.approx(0.05), 3, "ahead")
+    assert row["high"] - row["mean"] == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3)
+    assert r.differences(results, "b", "a").loc["16", "shown"] == "behind"
+    assert r.differences(results, "a", "c").loc["16", "shown"] == "no difference shown"
+
+
+def test_one_common_seed_is_too_few_to_compare():
+    results = make_results(a=[0.1, 0.2, 0.3], b=[0.2])
+    for rival in ("b", "nobody"):
+        with pytest.raises(ValueError, match=f"'a' and '{rival}' need two measured seeds"):
+            r.differences(results, "a", rival)
+
+
+def test_names_with_commas_are_names_like_any_other():
+    results = make_results(a=[0.1, 0.2])
+    for run in results["runs"]:
+        run["contestant"] = "dropout 0.1, 3 blocks frozen"
+    assert r.summarize(results).index.tolist() == [("dropout 0.1, 3 blocks frozen", "16")]
+
+
+def test_a_study_is_shown_as_a_table_with_intervals_and_seeds(tmp_path):
+    runs = [
+        {"contestant": name, "labels": size, "seed": seed, "macro_f1": 0.5}
+        for name, size in (("b", None), ("b", 128), ("b", 16), ("a", 16))
+        for seed in (0, 1)
+    ]
+    r.write_results({"settings": {}, "runs": runs}, tmp_path / "mine.json")
+    table = r.results_table(r.read_results("mine", tmp_path))
+    assert (table.index.tolist(), table.columns.tolist()) == (
+        ["b", "a"],
+        ["16", "128", "all"],
+    )  # sizes may have been added later
+    assert table.loc["a", "16"] == table.loc["b", "all"] == "0.50 ± 0.00 (2)"
+    assert table.isna().loc["a"].tolist() == [False, True, True]
+
+
+def test_a_missing_file_and_one_that_holds_no_results_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"make it with python -m course_utils.experiments transfer"):
+        r.read_results("transfer", tmp_path)
+    for text in ("", "[]", '{"runs": {"TF-IDF, 8, seed 0": {"macro_f1": 0.5}}}'):
+        (tmp_path / "transfer.json").write_text(text)
+        with pytest.raises(ValueError, match=r"transfer\.json is no file of results.* another file\."):
+            r.read_results("transfer", tmp_path)
+
+
+# --- what was measured --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", studies.STUDIES)
 def test_every_study_is_measured_to_the_end(name):
-    study, results = e.STUDIES[name], e.read_results(name)
-    wanted = {f"{c}, {size or 'all'}, seed {seed}" for c, size, seed in e.plan(study, study.sizes, study.seeds)}
-    assert set(results["runs"]) == wanted
+    study, runs = studies.STUDIES[name], r.read_results(name)["runs"]
+    measured = [(run["contestant"], run["labels"], run["seed"]) for run in runs]
+    assert len(measured) == len(set(measured))
+    assert set(measured) == set(studies.list_jobs(study))
     assert study.seeds >= 3
-    for key, run in results["runs"].items():
-        assert 0 <= run["macro_f1"] <= 1, key
-        contestant = key.split(", ")[0]
-        if contestant in e.NETWORKS:
-            assert run["rate"] in e.NETWORKS[contestant].rates, key
+    for run in runs:
+        assert 0 <= run["macro_f1"] <= 1, run
+        if run["contestant"] in studies.NETWORKS:
+            assert run["rate"] in studies.NETWORKS[run["contestant"]].rates, run
 
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_results_tell_how_they_were_made(name):
-    settings = e.read_results(name)["settings"]
-    networks = {key.split(", ")[0] for key in e.read_results(name)["runs"]} & set(e.NETWORKS)
+    results = r.read_results(name)
+    settings, networks = results["settings"], {run["contestant"] for run in results["runs"]} & set(studies.NETWORKS)
     assert networks <= set(settings["recipes"])
     assert {"torch", "transformers", "scikit-learn"} <= set(settings["packages"])
     assert settings["rows"]["test"] > 0
     assert settings["model"] == "gpt2-mini"
 
 
-@pytest.mark.parametrize("name", e.STUDIES)
-def test_results_were_made_with_the_recipes_of_today(name):
-    """Whoever changes a recipe must measure it again."""
-    for contestant, recipe in e.read_results(name)["settings"]["recipes"].items():
-        assert recipe == json.loads(json.dumps(asdict(e.NETWORKS[contestant]))), contestant
+@pytest.fixture(scope="module")
+def weights() -> str:
+    return provenance.fingerprint_model("gpt2-mini")
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_results_were_made_with_the_recipes_and_the_network_of_today(name, weights):
+    """Whoever changes a recipe or the embedded GPT must measure again."""
+    settings = r.read_results(name)["settings"]
+    assert settings["weights"] == weights
+    for contestant, recipe in settings["recipes"].items():
+        assert recipe == json.loads(json.dumps(asdict(studies.NETWORKS[contestant]))), contestant
+
+
+@pytest.mark.parametrize("name", [*studies.STUDIES, "sentence_encoder"])
+def test_results_were_made_with_the_tickets_of_today(name):
+    """Whoever changes the tickets, their cleaning or their split must measure again."""
+    splits, settings = load_ticket_splits(), r.read_results(name)["settings"]
+    assert settings["data"] == provenance.fingerprint_data(splits)
+    assert settings["rows"] == {split: len(table) for split, table in splits.items()}
 
 
 @pytest.mark.parametrize("document, study, metric", TABLES)
 def test_a_documents_table_is_the_measured_one(document, study, metric):
     text = (ROOT / document).read_text()
-    for name, cells in e.results_table(e.read_results(study), metric).fillna("").iterrows():
+    for name, cells in r.results_table(r.read_results(study), metric).fillna("").iterrows():
         assert f"| {name} | {' | '.join(cells)} |" in text, (document, name)
 
 
@@ -75,7 +172,7 @@ def test_every_mean_with_an_interval_in_prose_was_measured():
         cell
         for name in MEASURED
         for metric in METRICS
-        for cell in e.results_table(e.read_results(name), metric).to_numpy().ravel()
+        for cell in r.results_table(r.read_results(name), metric).to_numpy().ravel()
     }
     quoted = {(place, cell) for place, text in prose().items() for cell in CELL.findall(text)}
     assert quoted
@@ -109,7 +206,7 @@ CLAIMS = [
 
 @pytest.mark.parametrize("study, first, second, size, shown", CLAIMS)
 def test_what_is_said_of_two_contestants_is_what_their_seeds_show(study, first, second, size, shown):
-    assert e.differences(e.read_results(study), first, second).loc[size, "shown"] == shown
+    assert r.differences(r.read_results(study), first, second).loc[size, "shown"] == shown
 
 
 @pytest.mark.parametrize(
@@ -123,15 +220,13 @@ def test_what_is_said_of_two_contestants_is_what_their_seeds_show(study, first, 
     ],
 )
 def test_where_the_pretrained_network_stands_on_other_tasks(study, size, rival, shown):
-    table = e.differences(e.read_results(study), "pre-trained", rival, "accuracy")
+    table = r.differences(r.read_results(study), "pre-trained", rival, "accuracy")
     assert table.loc[size, "shown"] == shown
 
 
 def test_the_learning_rates_form_a_hill():
-    means = {name: mean for (name, _), (mean, _, _) in e.summarize(e.read_results("learning_rates")).items()}
-    scores = list(means.values())
-    top = scores.index(max(scores))
-    assert list(means)[top] == "rate 0.001"
-    assert scores[: top + 1] == sorted(scores[: top + 1])
-    assert scores[top:] == sorted(scores[top:], reverse=True)
-    assert all(means[f"rate {rate}"] < max(scores) / 2 for rate in ("1e-05", "0.01", "0.1"))
+    means = r.summarize(r.read_results("learning_rates")).droplevel("labels")["mean"]
+    assert means.idxmax() == "rate 0.001"
+    assert means[:"rate 0.001"].is_monotonic_increasing
+    assert means["rate 0.001":].is_monotonic_decreasing
+    assert means[["rate 1e-05", "rate 0.01", "rate 0.1"]].max() < means.max() / 2

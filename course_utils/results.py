@@ -1,0 +1,102 @@
+"""Measured results: read, summarize and compare what `studies` has measured.
+
+A file of results holds how it was made and one record for every measurement:
+
+    {"settings": {...}, "runs": [{"contestant": "TF-IDF", "labels": 8, "seed": 0, "macro_f1": 0.34, ...}, ...]}
+
+`labels` is the number of labels a class; null stands for all there are.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from scipy.stats import ttest_1samp
+
+from course_utils.checkpoints import replace_safely
+from course_utils.models import DATA
+
+RESULTS = DATA / "results"
+
+
+def read_results(study: str, folder: Path = RESULTS) -> dict:
+    """Read the measurements of a study. Raises FileNotFoundError with the command that makes them."""
+    path = Path(folder) / f"{study}.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"No {path.name} in {path.parent.name}: make it with python -m course_utils.experiments {study}"
+        )
+    return read_results_file(path)
+
+
+def read_results_file(path: Path) -> dict:
+    """Read any file of results: {"settings": ..., "runs": ...}. Raises ValueError for a file that is none."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        results = None
+    if not isinstance(results, dict) or not isinstance(results.get("runs"), list):
+        raise ValueError(f"{path.name} is no file of results, or one of an earlier version: name another file.")
+    return results
+
+
+def write_results(results: dict, path: Path) -> None:
+    """Write a file of results; whoever is interrupted still has the whole old one."""
+    with replace_safely(path) as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def runs_frame(results: dict) -> pd.DataFrame:
+    """The runs as a table, in the order of measuring: one row a run, `labels` as text ("all" where it is null)."""
+    runs = pd.DataFrame(results["runs"])
+    runs["labels"] = ["all" if run["labels"] is None else str(run["labels"]) for run in results["runs"]]
+    return runs
+
+
+def half_width(values: Sequence[float]) -> float:
+    """Half the width of Student's 95 % interval of the mean; 0 for equal values, and for a single one."""
+    if len(set(values)) < 2:
+        return 0.0
+    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
+    return float(high - low) / 2
+
+
+def summarize(results: dict, metric: str = "macro_f1") -> pd.DataFrame:
+    """Summarize over seeds: one row for each (contestant, labels), in the order of measuring.
+
+    Columns: `mean`, `half` (half the width of Student's 95 % interval of the mean) and `seeds`, their number.
+    """
+    groups = runs_frame(results).groupby(["contestant", "labels"], sort=False)[metric]
+    return groups.agg(mean="mean", half=half_width, seeds="size")
+
+
+def differences(results: dict, first: str, second: str, metric: str = "macro_f1") -> pd.DataFrame:
+    """How far `first` is ahead of `second`, at each number of labels: mean over seeds, and Student's 95 % interval.
+
+    With one seed both learned from the same labels, so the difference is taken seed by seed: the luck of the draw,
+    which hits both alike, cancels. Columns: `mean`, `low`, `high`, `seeds`, and what the interval shows (`shown`).
+
+    Raises ValueError where fewer than two seeds have both.
+    """
+    runs = runs_frame(results).set_index("contestant")[["labels", "seed", metric]]
+    own, rival = (runs[runs.index == name] for name in (first, second))
+    pairs = own.merge(rival, on=["labels", "seed"], suffixes=("", " of the rival"), validate="one_to_one")
+    pairs["gap"] = pairs[metric] - pairs[f"{metric} of the rival"]
+    table = pairs.groupby("labels", sort=False)["gap"].agg(mean="mean", half=half_width, seeds="size")
+    if table.empty or table["seeds"].min() < 2:
+        raise ValueError(f"{first!r} and {second!r} need two measured seeds at least to be compared.")
+    table["low"], table["high"] = table["mean"] - table["half"], table["mean"] + table["half"]
+    table["shown"] = "no difference shown"
+    table.loc[table["low"] > 0, "shown"] = "ahead"
+    table.loc[table["high"] < 0, "shown"] = "behind"
+    return table[["mean", "low", "high", "seeds", "shown"]].rename_axis(f"{first} - {second}")
+
+
+def results_table(results: dict, metric: str = "macro_f1") -> pd.DataFrame:
+    """A study as a table: contestants in rows, labels a class in columns, "mean ± half-width (seeds)" in the cells."""
+    summary = summarize(results, metric)
+    cells = [f"{row.mean:.2f} ± {row.half:.2f} ({row.seeds})" for row in summary.itertuples()]
+    table = pd.Series(cells, index=summary.index).unstack(sort=False)
+    sizes = sorted(table.columns, key=lambda size: float("inf") if size == "all" else int(size))
+    return table[sizes].rename_axis(index=metric.replace("_", "-"), columns="labels a class")

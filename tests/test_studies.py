@@ -1,0 +1,253 @@
+"""Measurements over seeds: resumable, the same recipe for all, made by the function that learners call."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from course_utils import studies as s
+from course_utils.architecture import body_parts
+from course_utils.data import take_per_label, tokenize
+from course_utils.evaluation import evaluate
+from course_utils.history import Diverged, FineTuneSettings, History
+from course_utils.models import load_classifier
+from course_utils.pipeline import make_loader
+from course_utils.training import fine_tune
+
+
+@pytest.fixture(scope="module")
+def small(splits):
+    few = {name: take_per_label(table, 3) for name, table in splits.items()}
+    return {name: table[table["label"].isin(["delivery", "billing"])] for name, table in few.items()}
+
+
+@pytest.fixture(scope="module")
+def deep(tokenizer, tmp_path_factory) -> str:
+    """The folder of a tiny GPT-2 with more blocks than the embedded one has: eight."""
+    folder = tmp_path_factory.mktemp("deep")
+    torch.manual_seed(7)
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=128, hidden_size=16, n_layer=8, n_head=2, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.setattr(s, "STEPS", 5)
+    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(1e-3, 1e-2)))
+    return s.Study(("majority class", "TF-IDF", "pre-trained"), (2,), 2)
+
+
+# --- recipes ------------------------------------------------------------------------------------------------------
+
+
+def trainable(network) -> list[str]:
+    return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+
+
+def test_recipes_do_what_their_names_say(deep, small):
+    def build(name):
+        return s.build_network(s.NETWORKS[name], ["a", "b"], 0, deep, tuple(small["train"]["text"]))
+
+    plain = build("pre-trained")
+    assert len(trainable(plain)) == len(list(plain.parameters()))
+    assert plain.config.pooling == "mean" and build("last token").config.pooling == "last"
+    assert build("dropout 0.3").config.resid_pdrop == 0.3
+    assert {name.split(".")[-2] for name in trainable(build("LoRA")) if "lora" not in name} == {"default"}  # the head
+    for name in ("random weights", "adapted"):
+        for own, other in zip(body_parts(build(name)).embeddings, body_parts(plain).embeddings, strict=True):
+            assert not torch.equal(own.weight, other.weight), name
+
+
+def test_a_frozen_body_is_frozen_at_any_depth(deep, any_tiny):
+    for model in (deep, any_tiny):
+        assert trainable(s.build_network(s.NETWORKS["frozen body"], ["a", "b"], 0, model)) == ["score.weight"]
+
+
+def test_three_blocks_frozen_are_three_and_too_few_blocks_are_refused(deep, tiny):
+    recipe = s.NETWORKS["3 blocks frozen"]
+    blocks = body_parts(s.build_network(recipe, ["a", "b"], 0, deep)).blocks
+    assert [any(p.requires_grad for p in block.parameters()) for block in blocks] == [False] * 3 + [True] * 5
+    with pytest.raises(ValueError, match="2 blocks"):  # not three blocks frozen in name only
+        s.build_network(recipe, ["a", "b"], 0, tiny)
+
+
+@pytest.mark.parametrize(
+    "rows, classes, steps", [(64, 8, 60), (256, 8, 60), (257, 8, 160), (1600, 8, 300), (65, 2, 160), (1630, 8, 306)]
+)
+def test_few_labels_get_a_fixed_number_of_steps_and_many_at_least_three_epochs(rows, classes, steps):
+    settings = s.recipe_settings(s.Recipe(), rows, classes, 1e-3, 0)
+    assert settings.steps == s.count_steps(rows, classes) == steps
+    validations = {*range(settings.validate_every, steps, settings.validate_every), steps}
+    assert len(validations) == 4
+
+
+def test_a_recipes_settings_reach_the_training(few):
+    recipe = s.Recipe(weight_decay=0.3, label_smoothing=0.2, layer_decay=0.7)
+    settings = s.recipe_settings(recipe, 64, 8, 2e-3, 4)
+    assert (settings.weight_decay, settings.label_smoothing, settings.layer_decay) == (0.3, 0.2, 0.7)
+    assert (settings.learning_rate, settings.seed, settings.patience) == (2e-3, 4, None)
+    loader = make_loader(few["train"], settings.batch_size, 0)
+    assert next(iter(loader))["labels"].shape == (8,) and settings.accumulate == 2
+
+
+# --- one contestant -----------------------------------------------------------------------------------------------
+
+
+def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokenizer, deep, monkeypatch):
+    monkeypatch.setattr(s, "STEPS", 2)
+    texts = small["train"]["text"].tolist()
+    names = {name for study in s.STUDIES.values() for name in study.contestants}
+    assert names | {"sentence encoder"} == {*s.BASELINES, *s.NETWORKS}
+    for name in sorted(names):
+        if name in s.NETWORKS:
+            monkeypatch.setitem(s.NETWORKS, name, replace(s.NETWORKS[name], rates=(1e-3,)))
+        result = s.measure_contestant(name, tokenize(small, tokenizer), 0, deep, texts)
+        assert 0 <= result["macro_f1"] <= 1, name
+
+
+def test_a_llama_is_measured_like_a_gpt2(small, tokenizer, tiny_llama, monkeypatch):
+    monkeypatch.setattr(s, "STEPS", 2)
+    texts = small["train"]["text"].tolist()
+    for name in ("adapted", "LoRA", "3 blocks frozen", "lower rates below", "last token"):
+        monkeypatch.setitem(s.NETWORKS, name, replace(s.NETWORKS[name], rates=(1e-3,)))
+        result = s.measure_contestant(name, tokenize(small, tokenizer), 0, tiny_llama, texts)
+        assert 0 <= result["macro_f1"] <= 1, name
+
+
+def test_a_measurement_is_the_fine_tuning_that_learners_call(small, tokenizer, tiny, monkeypatch):
+    """Fine-tune by hand what the recipe says: the same scores, to the last digit."""
+    monkeypatch.setattr(s, "STEPS", 6)
+    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(3e-3,)))
+    tokenized = tokenize(small, tokenizer)
+    measured = s.measure_contestant("pre-trained", tokenized, 1, tiny)
+    network = load_classifier(["billing", "delivery"], tiny, dropout=0.0, seed=1, pooling="mean").to(s.pick_device())
+    settings = FineTuneSettings(3e-3, steps=6, validate_every=2, batch_size=8, accumulate=2, patience=None, seed=1)
+    history = fine_tune(network, tokenized["train"], tokenized["validation"], settings)
+    assert [row["step"] for row in measured["curve"]] == [2, 4, 6]
+    assert [row["validation_loss"] for row in measured["curve"]] == [
+        round(row["validation_loss"], 4) for row in history.validations
+    ]
+    assert measured["validation"] == history.best["macro_f1"]
+    assert measured["macro_f1"] == evaluate(network, tokenized["test"]).macro_f1
+
+
+class Score:
+    macro_f1 = accuracy = 0.5
+
+
+def pretend_to_train(monkeypatch, scores: dict[float, list[float]], diverging: tuple[float, ...] = ()) -> None:
+    """Put in place of fine-tuning the validation scores of each rate; those of `diverging` raise after the last."""
+
+    def fine_tune(network, train, validation, settings):
+        history = History()
+        for step, score in enumerate(scores[settings.learning_rate], 1):
+            row = dict.fromkeys(("train_loss", "validation_loss"), 0)
+            history.validations.append(row | {"step": step, "macro_f1": score})
+        if history.validations:
+            history.best_step = max(history.validations, key=lambda row: row["macro_f1"])["step"]
+        if settings.learning_rate in diverging:
+            raise Diverged(float("nan"), settings.learning_rate, history)
+        return history
+
+    monkeypatch.setattr(s, "build_network", lambda *_: torch.nn.Module())
+    monkeypatch.setattr(s, "fine_tune", fine_tune)
+    monkeypatch.setattr(s, "evaluate", lambda *_: Score)
+    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=tuple(scores)))
+
+
+def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, tokenizer):
+    """All rates have the same test score, so that only validation can tell them apart."""
+    pretend_to_train(monkeypatch, {1.0: [0.1, 0.9, 0.2], 2.0: [0.1, 0.3, 0.4], 3.0: [0.8, 0.8, 0.8]})
+    result = s.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
+    assert (result["rate"], result["validation"]) == (1.0, 0.9)
+    assert [row["macro_f1"] for row in result["curve"]] == [0.1, 0.9, 0.2]
+
+
+@pytest.mark.parametrize(
+    "scores, rate, best", [({1.0: [0.3], 2.0: []}, 1.0, 0.3), ({1.0: [0.3], 2.0: [0.4]}, 2.0, 0.4)]
+)
+def test_a_diverged_rate_counts_as_far_as_it_came(scores, rate, best, monkeypatch, small, tokenizer):
+    pretend_to_train(monkeypatch, scores, diverging=(2.0,))
+    result = s.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
+    assert (result["rate"], result["validation"]) == (rate, best)
+
+
+def test_where_every_rate_diverges_at_once_the_untrained_network_is_scored(small, tokenizer, tiny, monkeypatch):
+    monkeypatch.setattr(s, "STEPS", 8)
+    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(1e30,)))
+    result = s.measure_contestant("pre-trained", tokenize(small, tokenizer), 0, tiny)
+    assert (result["validation"], result["curve"]) == (0.0, [])
+    assert 0 <= result["macro_f1"] <= 1
+
+
+def test_a_crash_is_no_low_score(small, tokenizer, tiny, monkeypatch):
+    monkeypatch.setattr(s, "fine_tune", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        s.measure_contestant("pre-trained", tokenize(small, tokenizer), 0, tiny)
+
+
+# --- a study ------------------------------------------------------------------------------------------------------
+
+
+def list_measured(results: dict) -> list[tuple]:
+    return [(run["contestant"], run["labels"], run["seed"]) for run in results["runs"]]
+
+
+def test_a_stopped_study_goes_on_with_what_is_missing(small, study, tiny, tmp_path, monkeypatch):
+    out = tmp_path / "results.json"
+    made = []
+
+    def count(name, *rest):
+        made.append(name)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        return measure(name, *rest)
+
+    measure = s.measure_contestant
+    monkeypatch.setattr(s, "measure_contestant", count)
+    with pytest.raises(KeyboardInterrupt):
+        s.run_study(study, small, out, model=tiny)
+    assert len(json.loads(out.read_text())["runs"]) == 2
+    results = s.run_study(study, small, out, model=tiny)
+    assert made == ["majority class", "TF-IDF", "pre-trained", "pre-trained", *study.contestants]
+    assert list_measured(results) == [(name, 2, seed) for seed in (0, 1) for name in study.contestants]
+    assert all(0 <= run["macro_f1"] <= 1 for run in results["runs"])
+    assert results == json.loads(out.read_text())
+    assert results["settings"]["rows"]["test"] == 6
+    assert results["settings"]["recipes"]["pre-trained"]["pooling"] == "mean"
+
+
+def test_every_network_tries_all_rates_of_its_recipe_with_every_seed_and_size(monkeypatch, small, tiny, tmp_path):
+    tried = []
+
+    def note(model, train, validation, settings):
+        tried.append((len(train), settings.seed, settings.learning_rate))
+        return fine_tune(model, train, validation, settings)
+
+    fine_tune = s.fine_tune
+    monkeypatch.setattr(s, "STEPS", 4)
+    monkeypatch.setattr(s, "MORE_STEPS", 4)
+    monkeypatch.setattr(s, "EPOCHS", 1)
+    monkeypatch.setattr(s, "fine_tune", note)
+    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(1e-4, 1e-3, 1e-2)))
+    study = s.Study(("pre-trained", "TF-IDF"), (2, None), seeds=2)
+    results = s.run_study(study, small, tmp_path / "o.json", model=tiny)
+    rows = (4, len(small["train"]))
+    assert sorted(tried) == sorted((n, seed, rate) for n in rows for seed in (0, 1) for rate in (1e-4, 1e-3, 1e-2))
+    assert all(("rate" in run) == (run["contestant"] == "pre-trained") for run in results["runs"])
+    assert list_measured(results) == list(s.list_jobs(study))
+
+
+def test_few_labels_are_validated_on_few_rows_and_all_labels_on_all(monkeypatch, small):
+    monkeypatch.setattr(s, "VALIDATION_ROWS", 3)
+    few, everything = s.draw_few(small, 2, 0), s.draw_few(small, None, 0)
+    assert len(few["train"]) == 4 and len(few["validation"]) == 3
+    assert all(everything[name].equals(small[name]) for name in ("train", "validation", "test"))
+    assert len(small["validation"]) > 3
