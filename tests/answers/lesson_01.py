@@ -22,6 +22,29 @@ def nucleus_not_scaled(probabilities, p):
     return torch.zeros_like(probabilities).scatter(0, tokens, ordered)
 
 
+def nucleus_as_a_list(probabilities, p):
+    return [0.0, 2 / 3, 0.0, 1 / 3]
+
+
+def one_more_at_equality(probabilities, p):
+    ordered, tokens = probabilities.sort(descending=True)
+    kept = ordered.masked_fill(ordered.cumsum(dim=0) - ordered > p, 0.0)
+    kept = torch.zeros_like(probabilities).scatter(0, tokens, kept)
+    return kept / kept.sum()
+
+
+def sorted_and_not_scaled(probabilities, p):
+    ordered, _ = probabilities.sort(descending=True)
+    return ordered.masked_fill(ordered.cumsum(dim=0) - ordered >= p, 0.0)
+
+
+def after_the_nucleus(probabilities, p):
+    ordered, tokens = probabilities.sort(descending=True)
+    ordered = ordered.masked_fill(ordered.cumsum(dim=0) - ordered < p, 0.0)
+    kept = torch.zeros_like(probabilities).scatter(0, tokens, ordered)
+    return kept / kept.sum()
+
+
 def two_always(probabilities, p):
     kept = probabilities.masked_fill(probabilities < probabilities.topk(2).values[-1], 0.0)
     return kept / kept.sum()
@@ -30,6 +53,21 @@ def two_always(probabilities, p):
 def count(vocabulary, context, width, layers, biases=9, norms=4, final=2, head=0, positions=1):
     block = 12 * width**2 + (biases + norms) * width
     return vocabulary * width * (1 + head) + positions * context * width + layers * block + final * width
+
+
+def count_without_attention_biases(vocabulary, context, width, layers):
+    return count(vocabulary, context, width, layers, biases=5)
+
+
+def count_with_one_norm(vocabulary, context, width, layers):
+    norm = width
+    attention = 4 * width**2 + 4 * width
+    mlp = 8 * width**2 + 5 * width
+    return vocabulary * width + context * width + layers * (attention + mlp + 2 * norm) + norm
+
+
+def count_without_mlp(vocabulary, context, width, layers):
+    return count(vocabulary, context, width, layers, biases=9) - layers * 8 * width**2
 
 
 def count_of_real_gpt2(vocabulary, context, width, layers):
@@ -43,13 +81,28 @@ WRONG = {
         (nucleus_not_scaled, "divide by the sum"),
         (lambda probabilities, p: probabilities, "should become"),
         (two_always, "that one token must stay"),
+        (nucleus_as_a_list, "returned a list"),
+        (one_more_at_equality, "reach p = 0.75 exactly"),
+        (sorted_and_not_scaled, "and scale them"),
+        (after_the_nucleus, "after the nucleus"),
+        (lambda probabilities, p: probabilities[:2], "four must come out"),
     ],
     "count_gpt2": [
         (lambda *sizes: count(*sizes, head=1), "head is counted"),
         (lambda *sizes: count(*sizes, positions=0), "position embedding is missing"),
         (lambda *sizes: count(*sizes, final=0), "final layer norm"),
         (lambda *sizes: count(*sizes, biases=0), "biases of the blocks"),
-        (lambda *sizes: count(*sizes, norms=0), "layer norms are missing"),
+        (lambda *sizes: count(*sizes, norms=0), "two layer norms, and attention's biases"),
+        (count_without_attention_biases, "two layer norms, and attention's biases"),
+        (count_with_one_norm, "a scale *and* a shift"),
+        (count_without_mlp, "the MLPs are missing"),
+        (lambda *sizes: count(*sizes, biases=4), "biases of the MLPs"),
+        (lambda *sizes: count(*sizes, norms=0, final=0), "all layer norms are missing"),
+        (lambda *sizes: count(*sizes, head=-1), "token embedding is missing"),
+        (
+            lambda vocabulary, context, width, layers: count(vocabulary, context, width, layers) - layers * width**2,
+            "a second matrix",
+        ),
         (lambda *sizes: count(*sizes, norms=2), "a scale and a shift"),
         (lambda *sizes: 0, "count one block first"),
         (count_of_real_gpt2, "not for gpt2-mini"),

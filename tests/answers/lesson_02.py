@@ -23,6 +23,26 @@ def fixed_pad(input_ids, pad_id):
     return (torch.arange(input_ids.shape[1]) * (input_ids != 1)).argmax(dim=1)
 
 
+def ids_of_the_last(input_ids, pad_id):
+    return input_ids.gather(1, count(input_ids, pad_id)[:, None])[:, 0]
+
+
+def last_pad(input_ids, pad_id):
+    return (input_ids == pad_id).int().argmax(dim=1)
+
+
+def as_a_list(input_ids, pad_id):
+    return [max(i for i, token in enumerate(row) if token != pad_id) for row in input_ids.tolist()]
+
+
+def as_floats(input_ids, pad_id):
+    return torch.tensor(as_a_list(input_ids, pad_id), dtype=torch.float)
+
+
+def one_for_all(input_ids, pad_id):
+    return (input_ids != pad_id).sum() - 1
+
+
 def choose(trainable):
     def train_biases(model):
         for name, parameter in model.named_parameters():
@@ -39,6 +59,10 @@ def only_freeze(model):
     return model
 
 
+def return_another(model):
+    return list(choose(lambda name: name.endswith(".bias") or name.startswith("score"))(model).parameters())
+
+
 def return_nothing(model):
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.endswith(".bias") or name.startswith("score")
@@ -50,8 +74,13 @@ WRONG = {
         (count_too_far, "one too far"),
         (first_real, "multiply by the positions"),
         (count, "right for right padding"),
-        (fixed_pad, "not with a fixed number"),
+        (fixed_pad, "compare with `pad_id`"),
         (lambda input_ids, pad_id: count(input_ids, pad_id) - 1, "positions are 1 and 3"),
+        (as_a_list, "returned a list"),
+        (as_floats, "whole numbers"),
+        (ids_of_the_last, "return their positions"),
+        (last_pad, "you look for padding"),
+        (one_for_all, "the shape is (2,)"),
     ],
     "train_biases": [
         (choose(lambda name: name.endswith(".bias")), "the head is frozen"),
@@ -60,6 +89,8 @@ WRONG = {
         (choose(lambda name: True), "weights are still trainable"),
         (choose(lambda name: False), "nothing is left"),
         (only_freeze, "frozen before"),
-        (return_nothing, "return model"),
+        (return_nothing, "returns nothing: end with return model"),
+        (return_another, "return model"),
+        (lambda model: model, "nothing is frozen"),
     ],
 }

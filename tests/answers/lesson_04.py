@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch.nn import functional as F
 
 
@@ -23,6 +24,20 @@ def progress_from_step_0(step, steps, warmup):
 
 def never_down(step, steps, warmup):
     return step / warmup if step < warmup else (1 + math.cos(math.pi * (step - warmup) / steps)) / 2
+
+
+def after(wave):
+    return lambda step, steps, warmup: step / warmup if step < warmup else wave((step - warmup) / (steps - warmup))
+
+
+def warmup_from_one(step, steps, warmup):
+    return (
+        (step + 1) / warmup if step < warmup else after(lambda x: (1 + math.cos(math.pi * x)) / 2)(step, steps, warmup)
+    )
+
+
+def fixed_sizes(step, steps, warmup):
+    return step / 10 if step < 10 else (1 + math.cos(math.pi * (step - 10) / 90)) / 2
 
 
 def mean_loss(model, batch):
@@ -51,6 +66,42 @@ def resets(model, batches):
         (mean_loss(model, batch) * len(batch["labels"]) / rows).backward()
 
 
+def no_backward(model, batches):
+    rows = sum(len(batch["labels"]) for batch in batches)
+    for batch in batches:
+        mean_loss(model, batch) * len(batch["labels"]) / rows
+
+
+def joined(model, batches):
+    mean_loss(model, {key: torch.cat([batch[key] for batch in batches]) for key in ("input_ids", "labels")}).backward()
+
+
+def backward_at_the_end(model, batches):
+    rows = sum(len(batch["labels"]) for batch in batches)
+    sum(mean_loss(model, batch) * len(batch["labels"]) / rows for batch in batches).backward()
+
+
+def resets_at_the_end(model, batches):
+    unscaled(model, batches)
+    model.zero_grad()
+
+
+def divided_by_all_rows(model, batches):
+    rows = sum(len(batch["labels"]) for batch in batches)
+    for batch in batches:
+        (mean_loss(model, batch) / rows).backward()
+
+
+def divided_by_own_rows(model, batches):
+    for batch in batches:
+        (mean_loss(model, batch) / len(batch["labels"])).backward()
+
+
+def rows_by_number_of_batches(model, batches):
+    for batch in batches:
+        (mean_loss(model, batch) * len(batch["labels"]) / len(batches)).backward()
+
+
 def all_times_four(model):
     return sum(4 * p.numel() * p.element_size() for p in model.parameters()) / 1e6
 
@@ -77,13 +128,31 @@ WRONG = {
         (not_halved, "so halve it"),
         (no_warmup, "during warm-up"),
         (progress_from_step_0, "let progress start there"),
-        (never_down, "when step equals steps"),
+        (never_down, "at the end the factor should be 0"),
+        (after(lambda x: (1 + math.cos(x)) / 2), "pi is missing"),
+        (after(lambda x: 1 + math.cos(math.pi * x) / 2), "in brackets"),
+        (after(lambda x: (1 - math.cos(math.pi * x)) / 2), "*plus* the cosine"),
+        (after(lambda x: 1 - x), "straight line"),
+        (after(lambda x: math.cos(math.pi * x / 2)), "quarter of a wave"),
+        (after(lambda x: (1 + math.cos(math.pi * x)) ** 2 / 4), "step 11 should have"),
+        (warmup_from_one, "at step 0"),
+        (lambda step, steps, warmup: step / steps, "during warm-up"),
+        (fixed_sizes, "use the arguments"),
+        (lambda step, steps, warmup: (step, steps), "returned a tuple"),
     ],
     "accumulate": [
         (unscaled, "not scaled"),
         (mean_of_means, "its share of the rows"),
         (sum_over_rows, "divide by their number"),
         (resets, "only the last batch"),
+        (no_backward, "call backward()"),
+        (joined, "all rows are in memory at once"),
+        (backward_at_the_end, "all graphs are kept"),
+        (resets_at_the_end, "the gradient is gone"),
+        (divided_by_all_rows, "its own number of rows"),
+        (divided_by_own_rows, "once more"),
+        (rows_by_number_of_batches, "number of all rows"),
+        (lambda model, batches: len(batches), "never called"),
     ],
     "training_megabytes": [
         (all_times_four, "once, not four times"),
@@ -91,5 +160,7 @@ WRONG = {
         (no_moments, "two moments besides"),
         (counts_numbers, "element_size"),
         (in_mebibytes, "a million bytes"),
+        (lambda model: in_mebibytes(model) * 2**20, "these are bytes"),
+        (lambda model: counts_numbers(model) * 4, "not for fp16"),
     ],
 }

@@ -19,6 +19,16 @@ def clamps(logits, labels):
     return naive(logits.clamp(-20, 20), labels)
 
 
+def forgets_to_return(logits, labels):
+    shifted = logits - logits.max(dim=1, keepdim=True).values
+    log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
+    -log_probabilities[torch.arange(len(labels)), labels].mean()
+
+
+def uses_the_library(logits, labels):
+    return F.cross_entropy(logits, labels)
+
+
 def library(logits, labels, reduction="mean"):
     return F.cross_entropy(logits, labels, reduction=reduction)
 
@@ -74,6 +84,60 @@ def steps_once_at_the_end(model, batches, optimizer):
     return losses
 
 
+def returns_nothing(model, batches, optimizer):
+    for x, y in batches:
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def returns_the_sum(model, batches, optimizer):
+    return sum(plain_step(model, x, y, optimizer) for x, y in batches)
+
+
+def plain_step(model, x, y, optimizer):
+    loss = F.cross_entropy(model(x), y)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def losses_after_the_step(model, batches, optimizer):
+    losses = []
+    for x, y in batches:
+        plain_step(model, x, y, optimizer)
+        losses.append(F.cross_entropy(model(x), y).item())
+    return losses
+
+
+def no_backward(model, batches, optimizer):
+    losses = []
+    for x, y in batches:
+        losses.append(F.cross_entropy(model(x), y).item())
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses
+
+
+def steps_twice(model, batches, optimizer):
+    for x, y in batches:
+        plain_step(model, x, y, optimizer)
+    return [plain_step(model, x, y, optimizer) for x, y in batches]
+
+
+def steps_after_the_loop(model, batches, optimizer):
+    losses = []
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        losses.append(loss.item())
+    optimizer.step()
+    return losses
+
+
 def steps_before_backward(model, batches, optimizer):
     losses = []
     for x, y in batches:
@@ -101,13 +165,32 @@ def never_stops(scores, patience):
     return scores.index(max(scores)) + 1, len(scores)
 
 
-def needs_the_stop(scores, patience):
+def best_of_all(scores, patience):
+    return scores.index(max(scores)) + 1, stop(scores, patience)[1]
+
+
+def right_best_no_stop(scores, patience):
+    return stop(scores, patience)[0], len(scores)
+
+
+def lower_is_better(scores, patience):
+    return stop([-score for score in scores], patience)
+
+
+def needs_the_stop(scores, patience, missing=0):
     best, last = stop(scores, patience)
-    return best, last if last - best >= patience else None
+    return best, last if last - best >= patience else missing
 
 
 WRONG = {
     "cross_entropy": [
+        (forgets_to_return, "returned nothing"),
+        (uses_the_library, "made by cross_entropy"),
+        (lambda logits, labels: "0.9", "returned a str"),
+        (lambda logits, labels: -logits.log_softmax(1)[:, labels].mean(), "torch.arange"),
+        (lambda logits, labels: -logits.softmax(1)[torch.arange(len(labels)), labels].mean(), "logarithm"),
+        (lambda logits, labels: logits.softmax(1)[torch.arange(len(labels)), labels].mean(), "mean probability"),
+        (lambda logits, labels: -logits[torch.arange(len(labels)), labels].mean(), "you return logits"),
         (naive, "shift each row first"),
         (shifts_by_the_batch, "shift each row first"),
         (clamps, "not for large ones"),
@@ -124,16 +207,36 @@ WRONG = {
         (zeroed_too_early, "have not moved"),
         (keeps_tensors, "loss.item()"),
         (returns_in_the_loop, "it should return 2 losses"),
-        (steps_once_at_the_end, "one plain step a batch"),
+        (steps_once_at_the_end, "steps once, at the end"),
+        (steps_after_the_loop, "only the last batch"),
+        (returns_nothing, "returned nothing"),
+        (returns_the_sum, "a list with a loss for each batch, not a float"),
+        (losses_after_the_step, "the losses before each step"),
+        (no_backward, "have not moved"),
+        (steps_twice, "one plain step a batch"),
         (steps_before_backward, "only the first batch"),
     ],
     "stop_early": [
         (lambda scores, patience: stop(scores, patience, first=0), "count from 0"),
-        (lambda scores, patience: stop(scores, patience, previous=True), "no new best"),
+        (lambda scores, patience: stop(scores, patience, previous=True), "better than the epoch before"),
         (lambda scores, patience: stop(scores, patience, extra=1), "one more"),
-        (never_stops, "no new best"),
+        (never_stops, "whatever the patience"),
+        (best_of_all, "never seen"),
+        (right_best_no_stop, "where patience runs out"),
+        (lower_is_better, "a higher score is better"),
+        (lambda scores, patience: stop(scores, patience, extra=-1), "patience is 2"),
+        (lambda scores, patience: (stop(scores, patience)[0] - 1, stop(scores, patience)[1]), "the best counts from 0"),
+        (lambda scores, patience: stop(scores, patience)[::-1], "other way round"),
+        (lambda scores, patience: (stop(scores, patience)[1],) * 2, "not the last one trained"),
+        (lambda scores, patience: (max(scores[:4]), stop(scores, patience)[1]), "number of its epoch"),
+        (lambda scores, patience: stop(scores, patience)[0], "returned an int, 2, for"),
+        (lambda scores, patience: (5, 5), "not (5, 5)"),
         (lambda scores, patience: stop(scores, patience, ties=True), "equal score"),
         (lambda scores, patience: stop(scores, patience, in_a_row=False), "in a row"),
         (needs_the_stop, "scores run out"),
+        (
+            lambda scores, patience: needs_the_stop(scores, patience, None),
+            "(3, None), for ([0.1, 0.2, 0.3], 1); wanted",
+        ),
     ],
 }

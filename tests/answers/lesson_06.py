@@ -67,6 +67,10 @@ WRONG = {
         (share_of_all, "number of all tickets"),
         (first_class_only, "three numbers"),
         (f1_twice, "precision 8/9"),
+        (lambda matrix: swapped(matrix)[:1] * 2, "precision divides by"),
+        (lambda matrix: swapped(matrix)[1:] * 2, "recall divides by"),
+        (lambda matrix: (swapped(matrix)[1], f1_twice(matrix)[0]), "recall 8/10"),
+        (lambda matrix: (swapped(matrix)[1], None), "returned a tuple"),
     ],
     "accuracy_on_surest": [
         (lambda probabilities, true, share: surest(probabilities, true, share, sign=1), "least sure half"),
@@ -76,6 +80,8 @@ WRONG = {
         (unsorted, "sort by confidence first"),
         (lambda probabilities, true, share: surest(probabilities, true, share, keep=5), "not for other shares"),
         (lambda probabilities, true, share: 0.0, "4 of the 5"),
+        (lambda probabilities, true, share: 5 * surest(probabilities, true, share), "four are right"),
+        (lambda probabilities, true, share: 100 * surest(probabilities, true, share), "per cent"),
     ],
     "tickets_needed": [
         (needed, "round up"),
@@ -88,5 +94,8 @@ WRONG = {
         (root, "square both sides"),
         (lambda accuracy, half_width: 683, "use both arguments"),
         (lambda accuracy, half_width: 1000, "it takes 683"),
+        (lambda accuracy, half_width: float("nan"), "round up"),
+        (lambda accuracy, half_width: int(np.ceil(1.96**2 * accuracy * (1 - accuracy) / half_width)), "half-width has"),
+        (lambda accuracy, half_width: int(np.ceil(1.96**2 * accuracy / half_width**2)), "leave out 1 - p"),
     ],
 }

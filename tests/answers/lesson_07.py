@@ -37,6 +37,18 @@ def never(losses, window):
     return first(means(losses, window), 1.5 * means(losses, window)[0], window, missing=-1 if len(losses) == 3 else 0)
 
 
+def partial_windows(losses, window):
+    """Take means of fewer losses at the start, as the course's own running_mean does."""
+    values = [np.mean(losses[max(0, end - window) : end]) for end in range(1, len(losses) + 1)]
+    return first(values, 1.5 * values[0], 1)
+
+
+def nothing_if_never(losses, window):
+    return (
+        diverged or None if (diverged := first(means(losses, window), 1.5 * means(losses, window)[0], window)) else None
+    )
+
+
 def window_of_two(losses, window):
     return first(means(losses, 2), 1.5 * means(losses, 2)[0], 2)
 
@@ -50,6 +62,9 @@ WRONG = {
         (not_strictly, "exactly 1.5 times"),
         (never, "never diverges gives 0"),
         (window_of_two, "not for one of 3"),
+        (partial_windows, "the mean of one loss"),
+        (nothing_if_never, "returned nothing, for ([1.0, 5.0, 3.0, 3.0], 2)"),
+        (lambda losses, window: 0, "the mean of 1.5 and 6"),
         (lambda losses, window: 3, "at step 11, not at 3"),
     ],
     "sweep": [
@@ -58,6 +73,10 @@ WRONG = {
         (lambda low, high, steps: [low * 10**i for i in range(steps)], "use all arguments"),
         (lambda low, high, steps: np.geomspace(low, high, steps + 1), "5 rates"),
         (lambda low, high, steps: np.geomspace(low * 2, high, steps), "the first rate"),
+        (np.logspace, "takes exponents"),
+        (lambda low, high, steps: np.linspace(np.log10(low), np.log10(high), steps), "these are the exponents"),
+        (lambda low, high, steps: np.geomspace(high, low, steps), "other way round"),
+        (lambda low, high, steps: high / low, "what you return has the shape ()"),
         (lambda low, high, steps: [low, *[high] * (steps - 1)], "ten times the one before"),
     ],
 }

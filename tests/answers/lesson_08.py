@@ -31,6 +31,15 @@ def never_in_a_row(losses, patience, every):
     return len(losses) * every
 
 
+def neighbours(losses, patience, every):
+    waited = 0
+    for count in range(1, len(losses)):
+        waited = 0 if losses[count] < losses[count - 1] else waited + 1
+        if waited == patience:
+            return (count + 1) * every
+    return len(losses) * every
+
+
 def forever(losses, patience, every):
     return stop(losses, patience, every) if len(losses) > 3 else (len(losses) + patience) * every
 
@@ -45,6 +54,9 @@ WRONG = {
         (lambda losses, patience, every: stop(losses, 1, every), "one worse validation"),
         (forever, "uses all of its steps"),
         (never_in_a_row, "in a row"),
+        (neighbours, "with the one before"),
+        (lambda losses, patience, every: stop([-loss for loss in losses], patience, every), "highest loss"),
+        (lambda losses, patience, every: len(losses) * every, "whatever the patience"),
         (lambda losses, patience, every: 7, "it is 60"),
     ],
     "smooth_targets": [
@@ -56,6 +68,15 @@ WRONG = {
         (lambda labels, classes, e: F.one_hot(labels, classes) + e / classes, "sums to 1.2"),
         (lambda labels, classes, e: F.one_hot(labels, classes).T * 0.8 + 0.05, "the shape (2, 4)"),
         (lambda labels, classes, e: torch.full((2, classes), 1 / classes), "0.05, 0.05, 0.85, 0.05"),
-        (lambda labels, classes, e: F.one_hot(labels, classes) * 0.8 + 0.05, "do not sum to 1"),
+        (lambda labels, classes, e: F.one_hot(labels, classes), "nothing is smoothed"),
+        (lambda labels, classes, e: F.one_hot(labels, classes) * (1 - e) + e, "the whole of e"),
+        (lambda labels, classes, e: F.one_hot(labels, classes) * (1 - 2 * e) + e, "each other class"),
+        (lambda labels, classes, e: F.one_hot(labels, classes) * e + (1 - e) / classes, "the other way round"),
+        (
+            lambda labels, classes, e: torch.where(F.one_hot(labels, classes) == 1, 1 - e, e / classes),
+            "sums to 0.95",
+        ),
+        (lambda labels, classes, e: (F.one_hot(labels, classes) * (1 - e) + e / classes).tolist(), "returned a list"),
+        (lambda labels, classes, e: F.one_hot(labels, classes) * 0.8 + 0.05, "use `classes` and `e`"),
     ],
 }

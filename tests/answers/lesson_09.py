@@ -30,6 +30,8 @@ WRONG = {
         (first_enough, "interpolate"),
         (lambda sizes, scores, goal: np.log2(right(sizes, scores, goal)), "take the power again"),
         (lambda sizes, scores, goal: 1, "takes 32 labels"),
+        (lambda sizes, scores, goal: sizes[sum(score < goal for score in scores) - 1], "last size that is not enough"),
+        (lambda sizes, scores, goal: right(sizes, scores, goal, never=None), "returned nothing"),
         (lambda sizes, scores, goal: right(sizes, scores, goal, first=4), "reached with the first size"),
         (lambda sizes, scores, goal: right(sizes, scores, goal, never=64), "return infinity"),
         (last_crossing, "the first place counts"),
@@ -46,6 +48,12 @@ WRONG = {
         ),
         (lambda rate, blocks, decay: [rate * decay**i for i in range(blocks, -1, -1)], "five rates"),
         (lambda rate, blocks, decay: [rate] * (blocks + 2), "the rates are 0.0625"),
+        (lambda rate, blocks, decay: [rate * decay**i for i in range(blocks, -1, -1)] + [rate], "below the head"),
+        (
+            lambda rate, blocks, decay: [rate * decay ** (blocks + 1), *[rate * decay**i for i in range(1, 4)], rate],
+            "from the lowest to the highest",
+        ),
+        (lambda rate, blocks, decay: rate, "the shape ()"),
         (lambda rate, blocks, decay: [decay**i for i in range(blocks + 1, -1, -1)], "as they are given"),
     ],
 }
