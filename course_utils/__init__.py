@@ -1,16 +1,27 @@
 """The helper package of the course: what the lessons build by hand, ready to import.
 
-models      load a GPT, give it a classification head, freeze it, count it, adapt it with LoRA
-data        read, clean, split and tokenize labelled texts
-pipeline    batches, optimizer, learning-rate schedule
-training    the fine-tuning loop
-evaluation  metrics with intervals, baselines, predictions
-plots       every figure of the lessons, each with a summary in words
-checks      the checks under the exercises
-pretrain    how the embedded GPT was made
-live        a fine-tuning run that can be steered while it goes on
-experiments what the lessons claim, measured over several seeds
-labs        the widgets of lessons 7 to 9
+models        load a GPT as a language model or a classifier, save a fine-tuned one
+smollm2       the bigger GPT, unpacked from its pip package
+architecture  where a model keeps its parts; pooling, head, freezing, LoRA, dropout, counts
+data          read, clean and tokenize labelled texts
+duplicates    near duplicates, and test texts that have a twin in training
+splits        training, validation and test rows without leaks
+pipeline      batches, optimizer, learning-rate schedule
+training      the training loop; fine-tune a classifier, adapt a language model
+history       the settings of a run, and what happened in it
+checkpoints   go on after a crash; never leave half a file
+devices       where a model computes, and with how many processes
+evaluation    metrics with intervals, baselines, predictions
+plots         every figure of the lessons, each with a summary in words
+checks        the checks under the exercises, one module a lesson
+live          the training loop in a thread, with a hand on it
+diagnosis     read a run from its curves
+labs          the widgets of lessons 7 to 9
+studies       what the lessons claim, measured over several seeds
+provenance    with what model, data and recipes a file of results was measured
+results       read what was measured: means, intervals, differences
+experiments   the command line that measures
+pretrain      how the embedded GPT was made: from text, then from a teacher
 """
 
 import os
