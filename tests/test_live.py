@@ -161,16 +161,16 @@ def test_a_rate_changed_before_the_start_is_the_rate(make_run):
 
 
 def test_pause_holds_resume_goes_on_and_the_numbers_do_not_notice(make_run):
-    plain = make_run(steps=200, validate_every=100)
+    plain = make_run(steps=80, validate_every=40)
     plain.run()
-    run = make_run(steps=200, validate_every=100)
+    run = make_run(steps=80, validate_every=40)
     run.start()
     wait_for(lambda: len(run.history.loss) > 5)
     run.pause()
     wait_for(lambda: run.state == "paused")
     held = len(run.history.loss)
     time.sleep(0.2)
-    assert len(run.history.loss) == held < 200
+    assert len(run.history.loss) == held < 80
     run.resume()
     assert run.wait(60)
     assert run.history.loss == plain.history.loss

@@ -77,14 +77,15 @@ def test_accumulated_batches_make_the_step_that_one_large_batch_makes(few):
     torch.testing.assert_close(made[0][1], made[1][1], atol=1e-6, rtol=1e-3)
 
 
-def test_the_last_step_of_an_epoch_may_have_fewer_batches(few):
-    history = fine_tune(classifier(few), few["train"], few["validation"], replace(SETTINGS, epochs=1, accumulate=3))
+def test_the_last_step_of_an_epoch_may_have_fewer_batches(few, tiny):
+    settings = replace(SETTINGS, epochs=1, accumulate=3)
+    history = fine_tune(classifier(few, name=tiny), few["train"], few["validation"], settings)
     assert len(history.loss) == 2  # four batches of 8: three, then one
 
 
-def test_the_best_epoch_is_restored(few):
+def test_the_best_epoch_is_restored(few, tiny):
     """A rate that ruins the model late: the weights at the end must still be those of the best epoch."""
-    model = classifier(few)
+    model = classifier(few, name=tiny)
     settings = replace(SETTINGS, epochs=4, schedule="constant", monitor="validation_loss")
     history = fine_tune(model, few["train"], few["validation"], settings)
     lowest = min(row["validation_loss"] for row in history.validations)
@@ -103,28 +104,27 @@ def test_training_stops_when_patience_runs_out():
     assert (history.ended, history.best_epoch, history.best_step) == ("stopped early", 2, 8)
 
 
-def test_early_stopping_ends_a_real_run(few):
+def test_early_stopping_ends_a_real_run(few, tiny):
     """A rate too small to change any prediction: no epoch can beat the first."""
-    history = fine_tune(
-        classifier(few), few["train"], few["validation"], replace(SETTINGS, learning_rate=1e-12, epochs=9, patience=2)
-    )
+    settings = replace(SETTINGS, learning_rate=1e-12, epochs=9, patience=2)
+    history = fine_tune(classifier(few, name=tiny), few["train"], few["validation"], settings)
     assert history.ended == "stopped early"
     assert (len(history.validations), history.best_epoch) == (3, 1)
 
 
-def test_ctrl_c_keeps_the_best_weights(few, tmp_path):
+def test_ctrl_c_keeps_the_best_weights(few, tiny):
     def interrupt(history):
         if len(history.loss) == 6:
             raise KeyboardInterrupt
 
-    model = classifier(few)
+    model = classifier(few, name=tiny)
     history = fine_tune(model, few["train"], few["validation"], SETTINGS, on_step=interrupt)
     assert (history.ended, len(history.validations), history.best_epoch) == ("interrupted", 1, 1)
     assert evaluate(model, few["validation"]).loss == pytest.approx(history.best["validation_loss"], abs=1e-4)
 
 
-def test_divergence_is_said_in_words(few):
-    model = classifier(few)
+def test_divergence_is_said_in_words(few, tiny):
+    model = classifier(few, name=tiny)
     with torch.no_grad():
         model.score.weight.fill_(float("inf"))
     with pytest.raises(FloatingPointError, match=r"diverged; lower the learning rate of 0\.001"):
@@ -141,8 +141,8 @@ def test_a_run_that_diverges_late_keeps_its_history_and_its_best_weights(few, ti
     assert evaluate(model, few["validation"]).macro_f1 == pytest.approx(error.value.history.best["macro_f1"])
 
 
-def test_frozen_weights_stay_as_they_were(few):
-    model = freeze_below(classifier(few), 6)
+def test_frozen_weights_stay_as_they_were(few, tiny):
+    model = freeze_below(classifier(few, name=tiny), 2)
     before = {name: p.clone() for name, p in model.named_parameters()}
     fine_tune(model, few["train"], few["validation"], replace(SETTINGS, epochs=1))
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
@@ -166,9 +166,9 @@ def test_frozen_weights_stay_as_they_were(few):
         ({"schedule": "spiral"}, "choose one of"),
     ],
 )
-def test_impossible_settings_are_refused(few, change, says):
+def test_impossible_settings_are_refused(few, tiny, change, says):
     with pytest.raises(ValueError, match=says):
-        fine_tune(classifier(few), few["train"], few["validation"], replace(SETTINGS, **change))
+        fine_tune(classifier(few, name=tiny), few["train"], few["validation"], replace(SETTINGS, **change))
 
 
 def test_labels_in_another_order_are_refused_before_anything_is_trained(few, tiny):
