@@ -1,0 +1,17 @@
+"""Every figure of the lessons. Each function draws one figure and prints the same facts as a line of text.
+
+Figures can be read without colour: lines differ in dash and marker, bars in hatching, cells hold their numbers. In a
+summary, ≈ stands before a number that was measured on a trained model. Texts and labels are shown as they are: a dollar
+sign begins no formula. A figure that is given more series than can be told apart raises ValueError.
+"""
+
+from course_utils.plots.labs import LOSS_SHOWN, draw_gap, draw_label_curves, draw_range_test, draw_runs
+from course_utils.plots.runs import plot_history, plot_learning_rates
+from course_utils.plots.scores import plot_comparison, plot_confusion
+from course_utils.plots.style import LINES
+from course_utils.plots.texts import plot_label_shares, plot_lengths, plot_next_tokens
+
+__all__ = [
+    "LINES", "LOSS_SHOWN", "draw_gap", "draw_label_curves", "draw_range_test", "draw_runs", "plot_comparison",
+    "plot_confusion", "plot_history", "plot_label_shares", "plot_learning_rates", "plot_lengths", "plot_next_tokens",
+]  # fmt: skip
