@@ -6,8 +6,10 @@ whatever device that is, and leaves it there.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
 
 import pandas as pd
 import torch
@@ -235,17 +237,46 @@ def freeze_body(model: nn.Module) -> nn.Module:
     return freeze_below(model, len(body_parts(model).blocks))
 
 
-def add_lora(model: PreTrainedModel, rank: int = 8, alpha: int = 16, dropout: float = 0.0) -> PeftModel:
+def frozen_blocks(model: nn.Module) -> list[nn.Module]:
+    """List the lowest blocks that cannot learn, with no trainable parameter in them nor below them."""
+    parts = body_parts(model)
+    if any(p.requires_grad for module in parts.embeddings for p in module.parameters()):
+        return []
+    return list(takewhile(lambda block: not any(p.requires_grad for p in block.parameters()), parts.blocks))
+
+
+def keep_blocks(model: nn.Module, blocks: int) -> nn.Module:
+    """Cut off all blocks above the lowest `blocks`; changes the model in place, config included, and returns it.
+
+    The highest blocks of a GPT prepare the next token; for other tasks, states from below can serve better, and
+    sooner. Raises ValueError for less than one block or more than there are.
+    """
+    parts = body_parts(model)
+    total = len(parts.blocks)
+    if not 1 <= blocks <= total:
+        raise ValueError(f"This model has {total} blocks, so between 1 and {total} can be kept, not {blocks}.")
+    del parts.blocks[blocks:]
+    model.config.num_hidden_layers = blocks
+    if getattr(model.config, "layer_types", None):
+        model.config.layer_types = model.config.layer_types[:blocks]
+    return model
+
+
+def add_lora(
+    model: PreTrainedModel, rank: int = 8, alpha: int = 16, dropout: float = 0.0, layers: Sequence[int] | None = None
+) -> PeftModel:
     """Freeze the body and add trainable low-rank matrices to its attention; returns peft's model around it.
 
     Hu et al. 2021, LoRA, arXiv:2106.09685. Which matrices get them is peft's default for the architecture: the one
-    for queries, keys and values in GPT-2, those for queries and values in Llama. The head is trained in full.
+    for queries, keys and values in GPT-2, those for queries and values in Llama. `layers` are the blocks that get them,
+    counted from 0 (None: all). The head is trained in full.
     """
     # GPT-2 stores its matrices the other way round.
     transposed = any(isinstance(module, Conv1D) for module in model.modules())
     settings = LoraConfig(
-        task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, fan_in_fan_out=transposed
-    )
+        task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, fan_in_fan_out=transposed,
+        layers_to_transform=None if layers is None else list(layers),
+    )  # fmt: skip
     with warnings.catch_warnings():
         # peft asks transformers for a property by its old name; nothing that a reader could act on.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from course_utils.architecture import context_length
+from course_utils.devices import mixed_precision
 from course_utils.models import load_or_explain
 from course_utils.pipeline import collate
 
@@ -147,7 +148,8 @@ def predict_logits(
         chosen = order[start : start + batch_size]
         rows = [{"input_ids": sequences[i], "label": 0} for i in chosen]
         batch = collate(rows, model.config.pad_token_id)
-        logits[chosen] = model(input_ids=batch["input_ids"].to(device)).logits.float().cpu()
+        with mixed_precision(model):
+            logits[chosen] = model(input_ids=batch["input_ids"].to(device)).logits.float().cpu()
     model.train(was_training)
     return logits
 
