@@ -154,7 +154,7 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
     A text that occurs again with the same label is kept once; one that occurs with different labels is dropped
     altogether, because nobody can say which is right.
 
-    Raises ValueError when no row is left, or only one label.
+    Raises ValueError when no row is left, or, with `labels` None, only one label.
     """
     raw_text, raw_label = (examples[name].astype("str").fillna("").reset_index(drop=True) for name in ("text", "label"))
     text = raw_text.map(clean_text)
@@ -182,7 +182,7 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
 
     if table.empty:
         raise ValueError("No usable row is left after cleaning: every text is empty or has no valid label.")
-    if table["label"].nunique() == 1:
+    if labels is None and table["label"].nunique() == 1:
         only = table["label"].iloc[0]
         raise ValueError(f"All rows have the one label {only!r}: a classifier needs at least two to tell apart.")
     rows = {kind: list(examples.index[mask]) for kind, mask in found.items()}

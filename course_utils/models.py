@@ -100,7 +100,8 @@ def load_or_explain(loader: Callable, name: str, **options):
     is_folder = Path(place).is_dir()
     online = not is_folder and may_be_on_hub(place) and hub_answers()
     try:
-        return loader(place, local_files_only=not online, **options)
+        # Never code from a model's folder: loading must not run what strangers wrote.
+        return loader(place, local_files_only=not online, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         reason = explain(error)
     if is_folder:
@@ -147,6 +148,8 @@ def load_tokenizer(name: str = "gpt2-mini") -> PreTrainedTokenizerBase:
     padding from a text that really ends with it. Raises OSError with one sentence when the model cannot be found.
     """
     tokenizer = load_or_explain(AutoTokenizer.from_pretrained, name)
+    if tokenizer.vocab_size < 2:  # where the files are missing, transformers makes one that knows no token
+        raise OSError(f"The model {name!r} has no tokenizer: put the files of its own beside its weights.")
     tokenizer.padding_side = "right"
     if tokenizer.pad_token in (None, tokenizer.eos_token, tokenizer.bos_token, tokenizer.unk_token):
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -169,7 +172,7 @@ def load_weights(kind: type, name: str, config: PreTrainedConfig, fresh_head: bo
     """
     model, report = load_or_explain(
         kind.from_pretrained, name, config=config, dtype=torch.float32, output_loading_info=True,
-        ignore_mismatched_sizes=fresh_head,
+        ignore_mismatched_sizes=fresh_head, use_safetensors=True,  # pickled weights could run code
     )  # fmt: skip
     missing = sorted(key for key in report["missing_keys"] if not (fresh_head and key.startswith("score.")))
     if missing:

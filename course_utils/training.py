@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from course_utils import QUIET
 from course_utils.checkpoints import fingerprint, resume_run, save_run
-from course_utils.devices import processes
+from course_utils.devices import mixed_precision, processes
 from course_utils.evaluation import Evaluation, check_labels, predict_logits
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings, record_validation, update_best
 from course_utils.pipeline import make_loader, make_optimizer, make_scheduler, steps_in_epoch
@@ -39,7 +39,7 @@ SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the l
 def classification_loss(model, batch: dict[str, torch.Tensor], label_smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy in nats, summed over the rows of a batch."""
     logits = model(input_ids=batch["input_ids"]).logits
-    return F.cross_entropy(logits, batch["labels"], label_smoothing=label_smoothing, reduction="sum")
+    return F.cross_entropy(logits.float(), batch["labels"], label_smoothing=label_smoothing, reduction="sum")
 
 
 def language_model_loss(model, batch: dict[str, torch.Tensor], label_smoothing: float = 0.0) -> torch.Tensor:
@@ -72,7 +72,8 @@ def add_gradients(
         factor = state.num_processes / rows  # over the rows of the whole step, so that each row counts the same
         if len(own["labels"]) == 0:  # too few rows for all: take part, for the others wait, but add nothing
             own, factor = {name: tensor[:1].to(device) for name, tensor in batch.items()}, 0.0
-        loss = loss_of(model, own, label_smoothing) * factor
+        with mixed_precision(getattr(model, "module", model)):
+            loss = loss_of(model, own, label_smoothing) * factor
         loss.backward()
         total += loss.detach()
     return reduce(total, "mean").item()
@@ -153,8 +154,10 @@ def train_and_validate(
                     best = copy_weights(model)
                 validated = time.monotonic()
             late = time.monotonic() - saved > SAVE_SECONDS and wrapped is model  # several clocks might not agree
-            if checkpoint is not None and (due or late):
-                save_run(checkpoint, model, optimizer, facts, asdict(history), best)
+            stopped = history.ended == "interrupted"  # by the caller, between two steps; a later call goes on
+            if checkpoint is not None and (due or late or stopped):
+                progress = asdict(history) | ({"ended": "running"} if stopped else {})
+                save_run(checkpoint, model, optimizer, facts, progress, best)
                 saved = time.monotonic()
             if due:
                 yield history
@@ -209,8 +212,9 @@ def fine_tune(
     `train` and `validation` are tokenized data sets (columns `input_ids` and `label`) whose labels are named in the
     order of the model's. With `checkpoint`, a file, the state is saved at every validation and at least every minute,
     and a later call with the same model, data and settings goes on from there, with the same losses as a run that never
-    stopped. `on_step` is called after every optimizer step. Ctrl-C (in Jupyter: the stop button) ends training early
-    and keeps the best weights so far. The model stays on its device and ends in evaluation mode.
+    stopped. `on_step` is called after every optimizer step; if it sets `history.ended` to "interrupted", training
+    ends there, saved. Ctrl-C (in Jupyter: the stop button) ends training early and keeps the best weights so far. The
+    model stays on its device and ends in evaluation mode.
 
     Raises ValueError for impossible settings, labels in another order, or a checkpoint of another run, before anything
     is changed; Diverged, a FloatingPointError, when the loss is no longer a number.

@@ -166,12 +166,12 @@ def test_a_folder_without_a_model_is_refused_with_the_cause(tmp_path):
 
 
 def test_what_the_hub_answers_is_passed_on(monkeypatch):
-    def refuse(place, local_files_only):
+    def refuse(place, local_files_only, trust_remote_code):
         assert not local_files_only
         response = types.SimpleNamespace(headers={}, request=None)
         raise OSError("a page\nof advice") from RepositoryNotFoundError("404", response=response)
 
-    def break_off(place, local_files_only):
+    def break_off(place, local_files_only, trust_remote_code):
         raise OSError("a page\nof advice") from ConnectionError("the line broke\nagain")
 
     monkeypatch.setattr(models, "hub_answers", lambda: True)
