@@ -2,7 +2,7 @@
 
 import torch
 
-from course_utils.checks.base import describe, exercise, require, tensor
+from course_utils.checks.base import describe, exercise, hint_at_known, require, tensor
 
 
 @exercise("a tensor with one position for each text, shape (texts,)", tensor)
@@ -27,6 +27,37 @@ def check_last_real_positions(last_real_positions) -> str:
     other_pad = last_real_positions(torch.tensor([[5, 1, 0, 0]]), 0).tolist()
     require(other_pad == [1], "with another pad id your answer is wrong: compare with `pad_id`, not a fixed number.")
     return "it finds the last real token on either side. For right padding, counting and subtracting one does as well."
+
+
+@exercise("a tensor with an output for each input, shape (..., outputs)", tensor)
+def check_lora_output(lora_output) -> str:
+    """`lora_output(x, W, A, B, alpha)`: a matrix with LoRA's correction, applied to x."""
+    dice = torch.Generator().manual_seed(0)
+    x, W, A, B = (torch.randn(*shape, generator=dice) for shape in ((2, 5, 4), (4, 6), (3, 4), (6, 3)))
+    plain, low = x @ W, x @ A.T @ B.T
+    result = lora_output(x, W, A, B, 12)
+    shape = tuple(result.shape)
+    require(shape == (2, 5, 6), f"x of shape (2, 5, 4) and 6 outputs make (2, 5, 6), yours has the shape {shape}.")
+    mistakes = [
+        (plain, "that is x W alone: add the correction"),
+        (12 / 3 * low, "that is the correction alone: add it to x W"),
+        (plain + low, "the correction is not scaled: multiply it by alpha divided by the rank"),
+        (plain + 12 * low, "you multiply the correction by alpha: divide by the rank, too"),
+        (plain + low / 3, "you divide the correction by the rank: multiply by alpha, too"),
+        (plain + 3 / 12 * low, "the scale is upside down: alpha divided by the rank"),
+        (plain + 12 / 4 * low, "you divide by the number of inputs: the rank is the number of *rows* of A"),
+        (plain + 12 / 6 * low, "you divide by the number of outputs: the rank is the number of rows of A"),
+        (12 / 3 * (plain + low), "you scale x W as well: only the correction is scaled"),
+    ]
+    hint_at_known(result, mistakes, tolerance=1e-4)
+    close = torch.allclose(result.float(), plain + 12 / 3 * low, atol=1e-4)
+    require(
+        close, "the shape is right, the numbers are not: x W, plus alpha / rank times x through A and then through B."
+    )
+    small = lora_output(x[0, 0], W, A[:1], B[:, :1], 1)
+    right = small.shape == (6,) and torch.allclose(small, x[0, 0] @ W + x[0, 0] @ A[:1].T @ B[:, :1].T, atol=1e-4)
+    require(right, "right for rank 3 and alpha 12, not for rank 1, alpha 1 and a single vector: use the arguments.")
+    return "x W plus the scaled correction: through A and B, rank * (inputs + outputs) products an input, not more."
 
 
 @exercise("the model that it was given", None)

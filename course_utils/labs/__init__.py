@@ -1,4 +1,4 @@
-"""Lessons 7 to 9: widgets around `live.LiveTraining`. Turn a knob and watch the network answer.
+"""Widgets to play with: small ones in lessons 1 to 6, and from lesson 7 a network that answers while it trains.
 
     lab = LearningRateLab()
     lab                                          # in the last line of a cell: the widgets
@@ -9,8 +9,9 @@ A run has a thread of its own, so the kernel stays free for other cells. The cha
 thread two or three times a second. The network of a lab is moved to the accelerator, where there is one.
 """
 
+from course_utils.labs.first_steps import FreezeBox, NextTokenBox, TokenizerBox
 from course_utils.labs.learning_rate import LearningRateLab
 from course_utils.labs.regularization import RegularizationLab
 from course_utils.labs.transfer import TransferLab
 
-__all__ = ["LearningRateLab", "RegularizationLab", "TransferLab"]
+__all__ = ["FreezeBox", "LearningRateLab", "NextTokenBox", "RegularizationLab", "TokenizerBox", "TransferLab"]

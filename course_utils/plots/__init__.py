@@ -5,13 +5,34 @@ summary, ≈ stands before a number that was measured on a trained model. Texts 
 sign begins no formula. A figure that is given more series than can be told apart raises ValueError.
 """
 
+from course_utils.plots.architecture import (
+    plot_attention,
+    plot_lora,
+    plot_reading,
+    plot_shapes,
+    plot_trainable,
+    plot_trained_parts,
+)
+from course_utils.plots.journey import plot_journey
 from course_utils.plots.labs import LOSS_SHOWN, draw_gap, draw_label_curves, draw_range_test, draw_runs
 from course_utils.plots.runs import plot_history, plot_learning_rates
 from course_utils.plots.scores import plot_comparison, plot_confusion
 from course_utils.plots.style import LINES
-from course_utils.plots.texts import plot_label_shares, plot_lengths, plot_next_tokens
+from course_utils.plots.texts import (
+    plot_batches,
+    plot_label_shares,
+    plot_lengths,
+    plot_next_tokens,
+    plot_similarities,
+    plot_surprise,
+    plot_temperatures,
+    plot_tokens,
+)
 
 __all__ = [
-    "LINES", "LOSS_SHOWN", "draw_gap", "draw_label_curves", "draw_range_test", "draw_runs", "plot_comparison",
-    "plot_confusion", "plot_history", "plot_label_shares", "plot_learning_rates", "plot_lengths", "plot_next_tokens",
+    "LINES", "LOSS_SHOWN", "draw_gap", "draw_label_curves", "draw_range_test", "draw_runs", "plot_attention",
+    "plot_batches", "plot_comparison", "plot_confusion", "plot_history", "plot_journey", "plot_label_shares",
+    "plot_learning_rates", "plot_lengths", "plot_lora", "plot_next_tokens", "plot_reading", "plot_shapes",
+    "plot_similarities", "plot_surprise", "plot_temperatures", "plot_tokens", "plot_trainable",
+    "plot_trained_parts",
 ]  # fmt: skip

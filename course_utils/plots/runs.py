@@ -1,4 +1,4 @@
-"""Figures of lessons 4 and 5: learning-rate schedules, and a run of fine-tuning."""
+"""Figures of lessons 4 and 5: learning-rate schedules, gradient norms, and runs of fine-tuning."""
 
 from collections.abc import Sequence
 
@@ -31,13 +31,76 @@ def plot_history(history, title: str = "Fine-tuning") -> Figure:
 
 
 def plot_learning_rates(rates: dict[str, Sequence[float]], title: str = "Learning-rate schedules") -> Figure:
-    """Learning rate over the steps, one line for each named schedule."""
+    """Learning rate of each step, counted from 1: one line for each named schedule, its markers at places of its own.
+
+    Where schedules agree, as in a common warm-up, the markers show that several lines lie on one another.
+    """
     figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    for style, (name, values) in zip(styles(len(rates)), rates.items(), strict=True):
-        axes.plot(np.arange(1, len(values) + 1), values, label=plain(name), markevery=max(1, len(values) // 8), **style)
+    for i, (style, (name, values)) in enumerate(zip(styles(len(rates)), rates.items(), strict=True)):
+        often = max(len(rates), len(values) // 10)  # steps between two markers of a line
+        marks = (i * often // len(rates), often)
+        axes.plot(np.arange(1, len(values) + 1), values, label=plain(name), markevery=marks, **style)
     axes.set(title=plain(title), xlabel="optimizer step", ylabel="learning rate", ylim=(0, None))
     axes.legend()
     peaks = "; ".join(
         f"{n} peaks at {max(v):g} at step {int(np.argmax(v)) + 1}, ends at {v[-1]:.2g}" for n, v in rates.items()
     )
     return close(figure, peaks)
+
+
+def plot_gradient_norms(norms: Sequence[float], limit: float) -> Figure:
+    """The gradient's norm at every step, before clipping, with the limit that it is clipped to."""
+    norms, steps = np.asarray(norms), np.arange(1, len(norms) + 1)
+    clipped = norms > limit
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    axes.plot(steps, norms, color="#555555", linewidth=1)
+    axes.plot(steps[clipped], norms[clipped], "^", color="#c2571a", label=f"clipped: {clipped.sum()} steps")
+    axes.plot(steps[~clipped], norms[~clipped], "o", color="#1b6ca8", label=f"left alone: {(~clipped).sum()} steps")
+    axes.axhline(limit, color="black", linestyle="--")
+    axes.text(steps[-1], limit, f"limit {limit:g} ", ha="right", va="bottom")
+    axes.set(title="Norm of all gradients together, before clipping", xlabel="optimizer step", ylabel="norm")
+    axes.set_ylim(0, None)
+    axes.legend()
+    words = f"the limit of {limit:g} is exceeded in ≈ {clipped.sum()} of {len(norms)} steps"
+    return close(figure, f"{words}; the norms lie between ≈ {norms.min():.1f} and ≈ {norms.max():.1f}")
+
+
+def plot_losses(
+    runs: dict[str, Sequence[float]], classes: int, title: str = "Training loss", log: bool = False
+) -> Figure:
+    """Training loss of every step, one line for each named run, and the loss of guessing among so many classes.
+
+    With `log`, on a logarithmic axis: for runs of which one explodes.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    for style, (name, losses) in zip(styles(len(runs)), runs.items(), strict=True):
+        axes.plot(np.arange(1, len(losses) + 1), losses, label=plain(name), **style, markersize=4)
+    axes.axhline(
+        np.log(classes), color="black", linestyle=":", label=f"guessing among {classes}: {np.log(classes):.2f}"
+    )
+    axes.set(title=plain(title), xlabel="optimizer step", ylabel="cross-entropy (nats)")
+    if log:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, None)
+    axes.legend()
+    words = "; ".join(f"{name}: from ≈ {losses[0]:.2f} to ≈ {losses[-1]:.2f}" for name, losses in runs.items())
+    return close(figure, f"training loss of {words}")
+
+
+def plot_scores(curves: dict[str, dict[int, float]], metric: str = "validation macro-F1") -> Figure:
+    """A score against optimizer steps: one line for each named {step: score}, its best step marked with a ring."""
+    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
+    words = []
+    for style, (name, curve) in zip(styles(len(curves)), curves.items(), strict=True):
+        steps, scores = list(curve), list(curve.values())
+        best = int(np.argmax(scores))
+        axes.plot(steps, scores, label=plain(name), **style)
+        axes.plot(steps[best], scores[best], "o", markersize=13, fillstyle="none", color="black")
+        axes.annotate(plain(f"  {name}"), (steps[-1], scores[-1]), va="center")
+        words.append(f"{name} is best at ≈ {scores[best]:.2f}, after ≈ {steps[best]} steps")
+    axes.set(title=f"{metric} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1))
+    axes.margins(x=0.22)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    return close(figure, "; ".join(words))

@@ -68,7 +68,27 @@ def return_nothing(model):
         parameter.requires_grad = name.endswith(".bias") or name.startswith("score")
 
 
+def low(x, A, B):
+    return x @ A.T @ B.T
+
+
 WRONG = {
+    "lora_output": [
+        (lambda x, W, A, B, alpha: x @ W, "add the correction"),
+        (lambda x, W, A, B, alpha: alpha / len(A) * low(x, A, B), "add it to x W"),
+        (lambda x, W, A, B, alpha: x @ W + low(x, A, B), "is not scaled"),
+        (lambda x, W, A, B, alpha: x @ W + alpha * low(x, A, B), "divide by the rank, too"),
+        (lambda x, W, A, B, alpha: x @ W + low(x, A, B) / len(A), "multiply by alpha, too"),
+        (lambda x, W, A, B, alpha: x @ W + len(A) / alpha * low(x, A, B), "upside down"),
+        (lambda x, W, A, B, alpha: x @ W + alpha / A.shape[1] * low(x, A, B), "number of inputs"),
+        (lambda x, W, A, B, alpha: x @ W + alpha / len(B) * low(x, A, B), "number of outputs"),
+        (lambda x, W, A, B, alpha: alpha / len(A) * (x @ W + low(x, A, B)), "only the correction is scaled"),
+        (lambda x, W, A, B, alpha: x @ W - alpha / len(A) * low(x, A, B), "the numbers are not"),
+        (lambda x, W, A, B, alpha: x @ W + 4 * low(x, A, B), "not for rank 1"),
+        (lambda x, W, A, B, alpha: low(x, A, B)[0], "make (2, 5, 6)"),
+        (lambda x, W, A, B, alpha: x @ W + alpha / len(A) * x @ A @ B, "your code stopped"),
+        (lambda x, W, A, B, alpha: (x @ W).tolist(), "returned a list"),
+    ],
     "last_real_positions": [
         (always_the_end, "a pad token"),
         (count_too_far, "one too far"),
