@@ -16,10 +16,13 @@ plots         every figure of the lessons, each with a summary in words
 checks        the checks under the exercises, one module a lesson
 live          the training loop in a thread, with a hand on it
 diagnosis     read a run from its curves
-labs          the widgets of lessons 7 to 9
+labs          the widgets: small ones first, from lesson 7 a network that answers while it trains
 studies       what the lessons claim, measured over several seeds
 provenance    with what model, data and recipes a file of results was measured
 results       read what was measured: means, intervals, differences
+tables        read labelled texts from CSV, JSON lines, Parquet, the hub
+cli           the command line: finetune, predict, evaluate, doctor, prefetch
+report        what a run found out, as a web page and a model card
 experiments   the command line that measures
 pretrain      how the embedded GPT was made: from text, then from a teacher
 """
