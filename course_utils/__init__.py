@@ -10,13 +10,16 @@ pipeline      batches, optimizer, learning-rate schedule
 training      the training loop; fine-tune a classifier, adapt a language model
 history       the settings of a run, and what happened in it
 checkpoints   go on after a crash; never leave half a file
-devices       where a model computes, and with how many processes
+devices       where a model computes, with how many processes, and when in bf16
 evaluation    metrics with intervals, baselines, predictions
 plots         every figure of the lessons, each with a summary in words
 checks        the checks under the exercises, one module a lesson
 live          the training loop in a thread, with a hand on it
 diagnosis     read a run from its curves
 labs          the widgets: small ones first, from lesson 7 a network that answers while it trains
+frozen        read the states of a GPT that stays as it is, or learn above them
+prompting     let a language model sort texts without training it
+contestants   who is compared in the studies, and by what recipes
 studies       what the lessons claim, measured over several seeds
 provenance    with what model, data and recipes a file of results was measured
 results       read what was measured: means, intervals, differences

@@ -40,8 +40,12 @@ class Evaluation:
     @classmethod
     def from_logits(cls, labels: list[str], true: Sequence[int], logits: torch.Tensor) -> "Evaluation":
         """Build it from a classifier's logits, shape (n, classes)."""
-        probabilities = F.softmax(logits.double(), dim=-1).numpy()
-        return cls(labels, np.array(true), probabilities.argmax(axis=1), probabilities)
+        return cls.from_probabilities(labels, true, F.softmax(logits.double(), dim=-1).numpy())
+
+    @classmethod
+    def from_probabilities(cls, labels: Sequence[str], true: Sequence[int], probabilities: np.ndarray) -> "Evaluation":
+        """Build it from probabilities, shape (n, classes): the likeliest class is the prediction."""
+        return cls(list(labels), np.array(true), probabilities.argmax(axis=1), probabilities)
 
     @property
     def accuracy(self) -> float:

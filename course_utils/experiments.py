@@ -11,14 +11,16 @@ data or another recipe the command refuses, see --again.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
+from course_utils.contestants import BASELINES, NETWORKS, UNTRAINED
 from course_utils.data import clean, load_ticket_splits, read_examples, split_examples
 from course_utils.duplicates import find_leaks
 from course_utils.results import RESULTS, summarize
-from course_utils.studies import BASELINES, NETWORKS, STUDIES, Study, run_study
+from course_utils.studies import STUDIES, Study, run_study
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", default="text", help="name of the text column")
     parser.add_argument("--label", default="label", help="name of the label column")
     parser.add_argument("--out", type=Path, help="where results are kept (default: data/results/STUDY.json)")
-    parser.add_argument("--model", default="gpt2-mini")
+    parser.add_argument("--model", help="the GPT to measure (default: the study's)")
     parser.add_argument("--contestants", nargs="*", help="only these")
     parser.add_argument("--sizes", type=int, nargs="*", help="labels a class; 0: all (default: the study's)")
     parser.add_argument("--seeds", type=int, help="how many seeds (default: the study's)")
@@ -71,12 +73,12 @@ def choose_study(name: str, contestants: Sequence[str] | None = None) -> Study:
     """Find a study by its name, perhaps with other contestants. Raises ValueError for names that do not exist."""
     if name not in STUDIES:
         raise ValueError(f"there is no study {name!r}: choose among {', '.join(STUDIES)}.")
-    unknown = sorted(set(contestants or ()) - {*BASELINES, *NETWORKS})
+    unknown = sorted(set(contestants or ()) - {*BASELINES, *UNTRAINED, *NETWORKS})
     if unknown:
-        known = ", ".join([*BASELINES, *NETWORKS])
+        known = ", ".join([*BASELINES, *UNTRAINED, *NETWORKS])
         raise ValueError(f"there is no contestant {unknown[0]!r}: choose among {known}.")
     study = STUDIES[name]
-    return Study(tuple(contestants), study.sizes, study.seeds) if contestants else study
+    return replace(study, contestants=tuple(contestants)) if contestants else study
 
 
 def read_splits(options: argparse.Namespace) -> dict[str, pd.DataFrame]:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from course_utils import QUIET
+from course_utils.architecture import context_length
 from course_utils.devices import mixed_precision
+from course_utils.frozen import describe_task
 
 
 def write_prompt(task: str, examples: Sequence[tuple[str, str]] = ()) -> str:
@@ -17,10 +20,10 @@ def write_prompt(task: str, examples: Sequence[tuple[str, str]] = ()) -> str:
 
     Brown et al. 2020, Language Models are Few-Shot Learners, arXiv:2005.14165.
     """
-    return "".join([task + "\n\n", *(f"Message: {text}\nTeam: {word}\n\n" for text, word in examples), "Message: "])
+    return "".join([task + "\n\n", *(f"Text: {text}\nGroup: {word}\n\n" for text, word in examples), "Text: "])
 
 
-ENDING = "\nTeam:"  # what stands after every text; the word for the label comes next
+ENDING = "\nGroup:"  # what stands after every text; the word for the label comes next
 
 
 @torch.no_grad()
@@ -36,31 +39,55 @@ def word_log_likelihoods(
 
     A word of several tokens has the sum of theirs. The keys and values of `prompt` are computed once and used for all
     texts, those of a text once for all words. Shows a progress bar.
+
+    Raises ValueError where prompt and text are longer than the model's context.
     """
-    device = model.device
-    before = torch.tensor([tokenizer(prompt).input_ids], device=device)
-    word_ids = [tokenizer(f" {word}").input_ids for word in words]
+    before = tokenizer(prompt).input_ids
+    after = [ids + tokenizer(ending).input_ids for ids in tokenizer(list(texts), split_special_tokens=True).input_ids]
+    choices = [tokenizer(f" {word}").input_ids for word in words]
+    needed = len(before) + max(map(len, after)) + max(map(len, choices))
+    if needed > context_length(model):
+        raise ValueError(
+            f"Prompt and text take up to {needed} tokens, the model's context ends after {context_length(model)}: "
+            "give fewer examples, or shorten the texts."
+        )
     scores = np.empty((len(texts), len(words)))
     with mixed_precision(model):
-        start = model(before, use_cache=True).past_key_values
-        for i, text in enumerate(tqdm(texts, unit="text", desc="prompt", disable=QUIET, leave=None)):
-            ids = tokenizer(text, split_special_tokens=True).input_ids + tokenizer(ending).input_ids
-            output = model(torch.tensor([ids], device=device), past_key_values=copy.deepcopy(start), use_cache=True)
-            first = output.logits[0, -1].float().log_softmax(-1)
-            for j, (one, *more) in enumerate(word_ids):
-                scores[i, j] = first[one].item()
-                if more:
-                    cache = copy.deepcopy(output.past_key_values)
-                    logits = model(torch.tensor([[one, *more[:-1]]], device=device), past_key_values=cache).logits[0]
-                    following = torch.tensor(more, device=device)
-                    scores[i, j] += logits.float().log_softmax(-1).gather(1, following[:, None]).sum().item()
+        start = model(torch.tensor([before], device=model.device), use_cache=True).past_key_values
+        for i, ids in enumerate(tqdm(after, unit="text", desc="prompt", disable=QUIET, leave=None)):
+            row = torch.tensor([ids], device=model.device)
+            output = model(row, past_key_values=copy.deepcopy(start), use_cache=True)
+            scores[i] = [choice_log_likelihood(model, output, choice) for choice in choices]
     return scores
 
 
-def calibrate(scores: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    """Subtract what the model says to an empty message: some words are likely whatever the text.
+def choice_log_likelihood(model: PreTrainedModel, output, choice: Sequence[int]) -> float:
+    """How likely the token ids of `choice` come next, in nats; `output` is what the model made of all before them."""
+    logits = output.logits[0, -1:]
+    if len(choice) > 1:  # each token is read in order to predict the one behind it
+        row = torch.tensor([choice[:-1]], device=model.device)
+        more = model(row, past_key_values=copy.deepcopy(output.past_key_values)).logits[0]
+        logits = torch.cat([logits, more])
+    each = logits.float().log_softmax(-1)
+    return sum(each[place, token].item() for place, token in enumerate(choice))
 
-    Zhao et al. 2021, Calibrate Before Use, arXiv:2102.09690. `scores` (texts, words) and `empty` (1, words) are
-    log-likelihoods in nats.
+
+def calibrate(scores: np.ndarray) -> np.ndarray:
+    """Subtract from the score of each word its mean over all texts: some words are likely whatever the text.
+
+    `scores` are log-likelihoods in nats, shape (texts, words). Many texts are needed, but no labels. Zhou et al. 2023,
+    Batch Calibration, arXiv:2309.17249.
     """
-    return scores - empty
+    return scores - scores.mean(axis=0)
+
+
+def prompt_probabilities(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[str],
+    examples: Sequence[tuple[str, str]] = (),
+) -> np.ndarray:  # fmt: skip
+    """Ask a language model which label each text has: calibrated probabilities, shape (texts, labels).
+
+    The prompt names the labels; `examples` (text, label) stand in it solved, texts as they are.
+    """
+    prompt = write_prompt(describe_task(labels).strip(), examples)
+    return softmax(calibrate(word_log_likelihoods(model, tokenizer, prompt, texts, labels)), axis=1)

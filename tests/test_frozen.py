@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from course_utils.architecture import (
     add_lora,
     body_parts,
+    context_length,
     freeze_below,
     freeze_body,
     frozen_blocks,
@@ -25,7 +26,7 @@ from course_utils.frozen import (
     upper_blocks,
 )
 from course_utils.history import FineTuneSettings
-from course_utils.models import load_classifier
+from course_utils.models import load_classifier, load_language_model
 from course_utils.training import copy_weights, fine_tune
 
 SETTINGS = FineTuneSettings(learning_rate=1e-2, epochs=2, batch_size=6, patience=None)
@@ -223,3 +224,13 @@ def test_a_shortened_model_gives_the_states_of_its_top_block(any_tiny, few, tmp_
     for blocks in (0, 2):
         with pytest.raises(ValueError, match=f"between 1 and 1 can be kept, not {blocks}"):
             keep_blocks(model, blocks)
+
+
+def test_texts_are_cut_where_prompt_and_context_leave_no_room(any_tiny, tokenizer):
+    model = load_language_model(any_tiny)
+    limit = context_length(model)
+    reader = StateReader(model, tokenizer, "word " * 20, after=[1], max_tokens=10**6)
+    assert reader.max_tokens == limit - len(reader.prompt)
+    assert reader(["late " * 3 * limit]).shape == (1, model.config.hidden_size)
+    with pytest.raises(ValueError, match="no room for a text"):
+        StateReader(model, tokenizer, "word " * 2 * limit)

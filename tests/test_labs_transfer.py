@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from course_utils import studies
+from course_utils import contestants, studies
 from course_utils.data import load_ticket_splits
 from course_utils.labs import TransferLab
 from course_utils.results import read_results, runs_frame, summarize
@@ -23,8 +23,8 @@ def measured(tiny, tmp_path_factory):
 
 
 def shrink(patch):
-    patch.setattr(studies, "STEPS", 5)
-    patch.setitem(studies.NETWORKS, "pre-trained", studies.Recipe(rates=(1e-3, 1e-2)))
+    patch.setattr(contestants, "STEPS", 5)
+    patch.setitem(contestants.NETWORKS, "pre-trained", contestants.Recipe(rates=(1e-3, 1e-2)))
 
 
 @pytest.fixture
@@ -90,13 +90,13 @@ def test_the_chart_holds_the_point_when_the_words_do(lab):
 def test_a_run_has_the_settings_of_its_recipe(lab):
     run = lab.make_run()
     rows, rate = len(run.train), lab.rates["pre-trained", 8, 0]
-    assert run.settings == studies.recipe_settings(studies.NETWORKS["pre-trained"], rows, 8, rate, 0)
+    assert run.settings == contestants.recipe_settings(contestants.NETWORKS["pre-trained"], rows, 8, rate, 0)
 
 
 def test_a_method_takes_the_rate_that_was_best_when_it_was_measured(lab):
     runs = runs_frame(read_results("methods")).set_index(["contestant", "labels", "seed"])
     measured = runs.loc[("LoRA", "32", 0), "rate"]
-    assert measured != studies.NETWORKS["LoRA"].rates[0]
+    assert measured != contestants.NETWORKS["LoRA"].rates[0]
     lab.set(contestant="LoRA", labels=16)
     assert lab.make_run().settings.learning_rate == measured
 
@@ -136,7 +136,7 @@ def test_stop_while_the_point_is_being_scored_makes_no_point(lab, gate):
 
 
 def test_a_run_that_was_stopped_is_no_measurement(lab, monkeypatch):
-    monkeypatch.setattr(studies, "STEPS", 100_000)
+    monkeypatch.setattr(contestants, "STEPS", 100_000)
     click(lab, "Run")
     wait_for(lambda: lab.current.history.loss)
     click(lab, "Stop")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from course_utils import contestants as c
 from course_utils import studies as s
 from course_utils.data import take_per_label
 from course_utils.provenance import fingerprint_data, fingerprint_model, note_version
@@ -53,7 +54,7 @@ def test_contestants_sizes_and_seeds_of_the_same_making_are_added(measure):
 
 def test_a_changed_recipe_is_refused_also_where_only_other_seeds_are_missing(measure, monkeypatch):
     measure()
-    monkeypatch.setitem(s.NETWORKS, "plain", s.Recipe(rates=(0.5,)))
+    monkeypatch.setitem(c.NETWORKS, "plain", c.Recipe(rates=(0.5,)))
     for seeds in (1, 2):
         with pytest.raises(ValueError, match=REFUSED.format("recipe of 'plain'")):
             measure(seeds=seeds)
@@ -64,7 +65,7 @@ def test_a_changed_recipe_is_refused_also_where_only_other_seeds_are_missing(mea
 
 def test_again_measures_a_changed_recipe_anew_and_keeps_the_other_contestants(measure, monkeypatch):
     measure(seeds=2)
-    monkeypatch.setitem(s.NETWORKS, "plain", s.Recipe(rates=(0.5,)))
+    monkeypatch.setitem(c.NETWORKS, "plain", c.Recipe(rates=(0.5,)))
     results = measure(names=("plain",), again=True)
     assert measure.made == [("plain", 0)]
     kept = [(run["contestant"], run["seed"]) for run in results["runs"]]
@@ -95,7 +96,7 @@ def test_other_data_and_another_model_are_refused_and_again_forgets_all(measure,
 
 def test_a_changed_rule_is_refused(measure, monkeypatch):
     measure()
-    monkeypatch.setattr(s, "STEPS", s.STEPS + 1)
+    monkeypatch.setattr(c, "STEPS", c.STEPS + 1)
     with pytest.raises(ValueError, match=REFUSED.format("rule for steps")):
         measure()
 

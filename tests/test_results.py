@@ -1,5 +1,6 @@
 """Summaries of measured results; and those in data/results: whole, and what lessons, cards and README say of them."""
 
+import functools
 import json
 import re
 from dataclasses import asdict
@@ -8,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from course_utils import provenance, studies
+from course_utils import contestants, provenance, studies
 from course_utils import results as r
 from course_utils.data import load_ticket_splits
 
@@ -115,32 +116,32 @@ def test_every_study_is_measured_to_the_end(name):
     assert study.seeds >= 3
     for run in runs:
         assert 0 <= run["macro_f1"] <= 1, run
-        if run["contestant"] in studies.NETWORKS:
-            assert run["rate"] in studies.NETWORKS[run["contestant"]].rates, run
+        if run["contestant"] in contestants.NETWORKS:
+            assert run["rate"] in contestants.NETWORKS[run["contestant"]].rates, run
 
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_results_tell_how_they_were_made(name):
     results = r.read_results(name)
-    settings, networks = results["settings"], {run["contestant"] for run in results["runs"]} & set(studies.NETWORKS)
+    settings, networks = results["settings"], {run["contestant"] for run in results["runs"]} & set(contestants.NETWORKS)
     assert networks <= set(settings["recipes"])
     assert {"torch", "transformers", "scikit-learn"} <= set(settings["packages"])
     assert settings["rows"]["test"] > 0
-    assert settings["model"] == "gpt2-mini"
+    assert settings["model"] == studies.STUDIES.get(name, studies.Study((), ())).model
 
 
 @pytest.fixture(scope="module")
-def weights() -> str:
-    return provenance.fingerprint_model("gpt2-mini")
+def fingerprint():
+    return functools.cache(provenance.fingerprint_model)
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_results_were_made_with_the_recipes_and_the_network_of_today(name, weights):
-    """Whoever changes a recipe or the embedded GPT must measure again."""
+def test_results_were_made_with_the_recipes_and_the_network_of_today(name, fingerprint):
+    """Whoever changes a recipe or a GPT must measure again."""
     settings = r.read_results(name)["settings"]
-    assert settings["weights"] == weights
+    assert settings["weights"] == fingerprint(settings["model"])
     for contestant, recipe in settings["recipes"].items():
-        assert recipe == json.loads(json.dumps(asdict(studies.NETWORKS[contestant]))), contestant
+        assert recipe == json.loads(json.dumps(asdict(contestants.NETWORKS[contestant]))), contestant
 
 
 @pytest.mark.parametrize("name", [*studies.STUDIES, "sentence_encoder"])

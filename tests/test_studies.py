@@ -1,16 +1,20 @@
 """Measurements over seeds: resumable, the same recipe for all, made by the function that learners call."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from course_utils import contestants as c
 from course_utils import studies as s
-from course_utils.architecture import body_parts
+from course_utils.architecture import body_parts, freeze_below, frozen_blocks, keep_blocks
 from course_utils.data import take_per_label, tokenize
+from course_utils.devices import pick_device
 from course_utils.evaluation import evaluate
+from course_utils.frozen import start_head
 from course_utils.history import Diverged, FineTuneSettings, History
 from course_utils.models import load_classifier
 from course_utils.pipeline import make_loader
@@ -29,7 +33,7 @@ def deep(tokenizer, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("deep")
     torch.manual_seed(7)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=128, hidden_size=16, n_layer=8, n_head=2, resid_pdrop=0.0,
+        vocab_size=len(tokenizer), n_positions=1024, hidden_size=16, n_layer=8, n_head=2, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder)
@@ -37,10 +41,15 @@ def deep(tokenizer, tmp_path_factory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="module")
+def two_classes(small, tokenizer):
+    return tokenize(small, tokenizer)["train"]
+
+
 @pytest.fixture
 def study(monkeypatch):
-    monkeypatch.setattr(s, "STEPS", 5)
-    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(1e-3, 1e-2)))
+    monkeypatch.setattr(c, "STEPS", 5)
+    monkeypatch.setitem(c.NETWORKS, "pre-trained", c.Recipe(rates=(1e-3, 1e-2)))
     return s.Study(("majority class", "TF-IDF", "pre-trained"), (2,), 2)
 
 
@@ -51,9 +60,9 @@ def trainable(network) -> list[str]:
     return [name for name, parameter in network.named_parameters() if parameter.requires_grad]
 
 
-def test_recipes_do_what_their_names_say(deep, small):
+def test_recipes_do_what_their_names_say(deep, small, two_classes):
     def build(name):
-        return s.build_network(s.NETWORKS[name], ["a", "b"], 0, deep, tuple(small["train"]["text"]))
+        return c.build_network(c.NETWORKS[name], two_classes, 0, deep, tuple(small["train"]["text"]))
 
     plain = build("pre-trained")
     assert len(trainable(plain)) == len(list(plain.parameters()))
@@ -65,69 +74,115 @@ def test_recipes_do_what_their_names_say(deep, small):
             assert not torch.equal(own.weight, other.weight), name
 
 
-def test_a_frozen_body_is_frozen_at_any_depth(deep, any_tiny):
+def test_a_frozen_body_is_frozen_at_any_depth(deep, any_tiny, two_classes):
     for model in (deep, any_tiny):
-        assert trainable(s.build_network(s.NETWORKS["frozen body"], ["a", "b"], 0, model)) == ["score.weight"]
+        assert trainable(c.build_network(c.NETWORKS["frozen body"], two_classes, 0, model)) == ["score.weight"]
 
 
-def test_three_blocks_frozen_are_three_and_too_few_blocks_are_refused(deep, tiny):
-    recipe = s.NETWORKS["3 blocks frozen"]
-    blocks = body_parts(s.build_network(recipe, ["a", "b"], 0, deep)).blocks
+def test_three_blocks_frozen_are_three_and_too_few_blocks_are_refused(deep, tiny, two_classes):
+    recipe = c.NETWORKS["3 blocks frozen"]
+    blocks = body_parts(c.build_network(recipe, two_classes, 0, deep)).blocks
     assert [any(p.requires_grad for p in block.parameters()) for block in blocks] == [False] * 3 + [True] * 5
     with pytest.raises(ValueError, match="2 blocks"):  # not three blocks frozen in name only
-        s.build_network(recipe, ["a", "b"], 0, tiny)
+        c.build_network(recipe, two_classes, 0, tiny)
 
 
 @pytest.mark.parametrize(
     "rows, classes, steps", [(64, 8, 60), (256, 8, 60), (257, 8, 160), (1600, 8, 300), (65, 2, 160), (1630, 8, 306)]
 )
 def test_few_labels_get_a_fixed_number_of_steps_and_many_at_least_three_epochs(rows, classes, steps):
-    settings = s.recipe_settings(s.Recipe(), rows, classes, 1e-3, 0)
-    assert settings.steps == s.count_steps(rows, classes) == steps
+    settings = c.recipe_settings(c.Recipe(), rows, classes, 1e-3, 0)
+    assert settings.steps == c.count_steps(rows, classes) == steps
     validations = {*range(settings.validate_every, steps, settings.validate_every), steps}
     assert len(validations) == 4
 
 
 def test_a_recipes_settings_reach_the_training(few):
-    recipe = s.Recipe(weight_decay=0.3, label_smoothing=0.2, layer_decay=0.7)
-    settings = s.recipe_settings(recipe, 64, 8, 2e-3, 4)
+    recipe = c.Recipe(weight_decay=0.3, label_smoothing=0.2, layer_decay=0.7)
+    settings = c.recipe_settings(recipe, 64, 8, 2e-3, 4)
     assert (settings.weight_decay, settings.label_smoothing, settings.layer_decay) == (0.3, 0.2, 0.7)
     assert (settings.learning_rate, settings.seed, settings.patience) == (2e-3, 4, None)
     loader = make_loader(few["train"], settings.batch_size, 0)
     assert next(iter(loader))["labels"].shape == (8,) and settings.accumulate == 2
 
 
+def test_a_probe_gives_the_head_its_first_weights_and_trains_what_the_recipe_says(deep, two_classes):
+    def build(name):
+        return c.build_network(c.NETWORKS[name], two_classes, 0, deep)
+
+    half, everything, lora = (build(f"probe, then {rest}") for rest in ("top half", "all", "LoRA"))
+    assert len(body_parts(half).blocks) == 6  # four fifths of eight
+    assert len(frozen_blocks(half)) == len(frozen_blocks(lora)) == 3 and not frozen_blocks(everything)
+    plain = load_classifier(["billing", "delivery"], deep, dropout=0, pooling="mean")
+    start = start_head(freeze_below(keep_blocks(plain, 6), 3), two_classes)
+    for network in (half, everything, lora):
+        assert torch.allclose(body_parts(network).head.weight, start.score.weight, atol=1e-5)
+    assert {name.split(".layers.")[-1].split(".h.")[-1][0] for name in trainable(lora) if "lora" in name} == set("345")
+
+
+def test_networks_share_what_their_frozen_blocks_computed_only_if_those_are_as_loaded(deep, two_classes):
+    def memory(recipe):
+        network = c.build_network(recipe, two_classes, 0, deep)
+        with c.remember_frozen(recipe, network, deep) as memory:
+            return memory
+
+    half, lora = (c.NETWORKS[f"probe, then {rest}"] for rest in ("top half", "LoRA"))
+    assert memory(half) is memory(lora) and len(memory(half)) == len(two_classes)
+    assert memory(replace(half, random_weights=True)) is None and memory(replace(half, dropout=0.1, freeze=0)) is None
+
+
+def test_a_prompt_is_asked_once_and_its_examples_are_the_training_texts(small, tokenizer, tiny, monkeypatch):
+    asked = []
+
+    def note(model, tokenizer, texts, labels, examples):
+        asked.append((texts, labels, examples))
+        return torch.eye(2)[[0] * len(texts)].numpy()
+
+    monkeypatch.setattr(c, "prompt_probabilities", note)
+    c.prompt.cache_clear()
+    tokenized = tokenize(small, tokenizer)
+    assert c.measure_contestant("zero-shot", tokenized, 0, tiny) == c.measure_contestant(
+        "zero-shot", tokenized, 1, tiny
+    )
+    result = c.measure_contestant("few-shot", tokenized, 0, tiny)
+    (texts, labels, none), (_, _, examples) = asked
+    assert texts == tuple(tokenized["test"]["text"]) and labels == ("billing", "delivery") and none == ()
+    assert sorted(examples) == sorted(small["train"][["text", "label"]].itertuples(index=False, name=None))
+    assert result["accuracy"] == sum(small["test"]["label"] == "billing") / len(small["test"])
+    c.prompt.cache_clear()
+
+
 # --- one contestant -----------------------------------------------------------------------------------------------
 
 
 def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokenizer, deep, monkeypatch):
-    monkeypatch.setattr(s, "STEPS", 2)
+    monkeypatch.setattr(c, "STEPS", 2)
     texts = small["train"]["text"].tolist()
     names = {name for study in s.STUDIES.values() for name in study.contestants}
-    assert names | {"sentence encoder"} == {*s.BASELINES, *s.NETWORKS}
+    assert names | {"sentence encoder"} == {*c.BASELINES, *c.UNTRAINED, *c.NETWORKS}
     for name in sorted(names):
-        if name in s.NETWORKS:
-            monkeypatch.setitem(s.NETWORKS, name, replace(s.NETWORKS[name], rates=(1e-3,)))
-        result = s.measure_contestant(name, tokenize(small, tokenizer), 0, deep, texts)
+        if name in c.NETWORKS:
+            monkeypatch.setitem(c.NETWORKS, name, replace(c.NETWORKS[name], rates=(1e-3,)))
+        result = c.measure_contestant(name, tokenize(small, tokenizer), 0, deep, texts)
         assert 0 <= result["macro_f1"] <= 1, name
 
 
 def test_a_llama_is_measured_like_a_gpt2(small, tokenizer, tiny_llama, monkeypatch):
-    monkeypatch.setattr(s, "STEPS", 2)
+    monkeypatch.setattr(c, "STEPS", 2)
     texts = small["train"]["text"].tolist()
     for name in ("adapted", "LoRA", "3 blocks frozen", "lower rates below", "last token"):
-        monkeypatch.setitem(s.NETWORKS, name, replace(s.NETWORKS[name], rates=(1e-3,)))
-        result = s.measure_contestant(name, tokenize(small, tokenizer), 0, tiny_llama, texts)
+        monkeypatch.setitem(c.NETWORKS, name, replace(c.NETWORKS[name], rates=(1e-3,)))
+        result = c.measure_contestant(name, tokenize(small, tokenizer), 0, tiny_llama, texts)
         assert 0 <= result["macro_f1"] <= 1, name
 
 
 def test_a_measurement_is_the_fine_tuning_that_learners_call(small, tokenizer, tiny, monkeypatch):
     """Fine-tune by hand what the recipe says: the same scores, to the last digit."""
-    monkeypatch.setattr(s, "STEPS", 6)
-    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(3e-3,)))
+    monkeypatch.setattr(c, "STEPS", 6)
+    monkeypatch.setitem(c.NETWORKS, "pre-trained", c.Recipe(rates=(3e-3,)))
     tokenized = tokenize(small, tokenizer)
-    measured = s.measure_contestant("pre-trained", tokenized, 1, tiny)
-    network = load_classifier(["billing", "delivery"], tiny, dropout=0.0, seed=1, pooling="mean").to(s.pick_device())
+    measured = c.measure_contestant("pre-trained", tokenized, 1, tiny)
+    network = load_classifier(["billing", "delivery"], tiny, dropout=0.0, seed=1, pooling="mean").to(pick_device())
     settings = FineTuneSettings(3e-3, steps=6, validate_every=2, batch_size=8, accumulate=2, patience=None, seed=1)
     history = fine_tune(network, tokenized["train"], tokenized["validation"], settings)
     assert [row["step"] for row in measured["curve"]] == [2, 4, 6]
@@ -156,16 +211,17 @@ def pretend_to_train(monkeypatch, scores: dict[float, list[float]], diverging: t
             raise Diverged(float("nan"), settings.learning_rate, history)
         return history
 
-    monkeypatch.setattr(s, "build_network", lambda *_: torch.nn.Module())
-    monkeypatch.setattr(s, "fine_tune", fine_tune)
-    monkeypatch.setattr(s, "evaluate", lambda *_: Score)
-    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=tuple(scores)))
+    monkeypatch.setattr(c, "build_network", lambda *_: torch.nn.Module())
+    monkeypatch.setattr(c, "remember_frozen", lambda *_: nullcontext())
+    monkeypatch.setattr(c, "fine_tune", fine_tune)
+    monkeypatch.setattr(c, "evaluate", lambda *_: Score)
+    monkeypatch.setitem(c.NETWORKS, "pre-trained", c.Recipe(rates=tuple(scores)))
 
 
 def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, tokenizer):
     """All rates have the same test score, so that only validation can tell them apart."""
     pretend_to_train(monkeypatch, {1.0: [0.1, 0.9, 0.2], 2.0: [0.1, 0.3, 0.4], 3.0: [0.8, 0.8, 0.8]})
-    result = s.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
+    result = c.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
     assert (result["rate"], result["validation"]) == (1.0, 0.9)
     assert [row["macro_f1"] for row in result["curve"]] == [0.1, 0.9, 0.2]
 
@@ -175,22 +231,22 @@ def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, toke
 )
 def test_a_diverged_rate_counts_as_far_as_it_came(scores, rate, best, monkeypatch, small, tokenizer):
     pretend_to_train(monkeypatch, scores, diverging=(2.0,))
-    result = s.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
+    result = c.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
     assert (result["rate"], result["validation"]) == (rate, best)
 
 
 def test_where_every_rate_diverges_at_once_the_untrained_network_is_scored(small, tokenizer, tiny, monkeypatch):
-    monkeypatch.setattr(s, "STEPS", 8)
-    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(1e30,)))
-    result = s.measure_contestant("pre-trained", tokenize(small, tokenizer), 0, tiny)
+    monkeypatch.setattr(c, "STEPS", 8)
+    monkeypatch.setitem(c.NETWORKS, "pre-trained", c.Recipe(rates=(1e30,)))
+    result = c.measure_contestant("pre-trained", tokenize(small, tokenizer), 0, tiny)
     assert (result["validation"], result["curve"]) == (0.0, [])
     assert 0 <= result["macro_f1"] <= 1
 
 
 def test_a_crash_is_no_low_score(small, tokenizer, tiny, monkeypatch):
-    monkeypatch.setattr(s, "fine_tune", lambda *_: 1 / 0)
+    monkeypatch.setattr(c, "fine_tune", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        s.measure_contestant("pre-trained", tokenize(small, tokenizer), 0, tiny)
+        c.measure_contestant("pre-trained", tokenize(small, tokenizer), 0, tiny)
 
 
 # --- a study ------------------------------------------------------------------------------------------------------
@@ -210,7 +266,7 @@ def test_a_stopped_study_goes_on_with_what_is_missing(small, study, tiny, tmp_pa
             raise KeyboardInterrupt
         return measure(name, *rest)
 
-    measure = s.measure_contestant
+    measure = c.measure_contestant
     monkeypatch.setattr(s, "measure_contestant", count)
     with pytest.raises(KeyboardInterrupt):
         s.run_study(study, small, out, model=tiny)
@@ -231,12 +287,12 @@ def test_every_network_tries_all_rates_of_its_recipe_with_every_seed_and_size(mo
         tried.append((len(train), settings.seed, settings.learning_rate))
         return fine_tune(model, train, validation, settings)
 
-    fine_tune = s.fine_tune
-    monkeypatch.setattr(s, "STEPS", 4)
-    monkeypatch.setattr(s, "MORE_STEPS", 4)
-    monkeypatch.setattr(s, "EPOCHS", 1)
-    monkeypatch.setattr(s, "fine_tune", note)
-    monkeypatch.setitem(s.NETWORKS, "pre-trained", s.Recipe(rates=(1e-4, 1e-3, 1e-2)))
+    fine_tune = c.fine_tune
+    monkeypatch.setattr(c, "STEPS", 4)
+    monkeypatch.setattr(c, "MORE_STEPS", 4)
+    monkeypatch.setattr(c, "EPOCHS", 1)
+    monkeypatch.setattr(c, "fine_tune", note)
+    monkeypatch.setitem(c.NETWORKS, "pre-trained", c.Recipe(rates=(1e-4, 1e-3, 1e-2)))
     study = s.Study(("pre-trained", "TF-IDF"), (2, None), seeds=2)
     results = s.run_study(study, small, tmp_path / "o.json", model=tiny)
     rows = (4, len(small["train"]))

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from course_utils import QUIET
+from course_utils.contestants import PIECE
 from course_utils.diagnosis import describe_run
 from course_utils.history import History
 from course_utils.labs.controls import check_value, with_number
 from course_utils.live import LiveTraining
-from course_utils.studies import PIECE
 
 REDRAW = 0.3  # seconds between two pictures
 KEPT = 3  # earlier runs that stay on the chart
@@ -26,8 +26,8 @@ BUSY = "A run is going on: press Stop first."
 
 def small_batches(rows: int) -> dict[str, int]:
     """Settings that work off a step of `rows` rows in batches of at most 8."""
-    # Stop and Pause are obeyed between two batches. The published measurements (`studies.recipe_settings`) cut their
-    # steps in the same way, so a lab sees the batches that they saw.
+    # Stop and Pause are obeyed between two batches. The published measurements (`contestants.recipe_settings`) cut
+    # their steps in the same way, so a lab sees the batches that they saw.
     return {"batch_size": min(PIECE, rows), "accumulate": max(1, rows // PIECE)}
 
 

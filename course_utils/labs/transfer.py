@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from course_utils import plots
+from course_utils.contestants import FEW, NETWORKS, build_network, measure_contestant, recipe_settings
 from course_utils.data import QUEUES, load_ticket_splits, tokenize
 from course_utils.devices import pick_device
 from course_utils.evaluation import evaluate
@@ -14,7 +15,7 @@ from course_utils.labs.lab import BUSY, Lab
 from course_utils.live import LiveTraining
 from course_utils.models import load_tokenizer
 from course_utils.results import RESULTS, read_results, summarize
-from course_utils.studies import FEW, NETWORKS, build_network, draw_few, measure_contestant, recipe_settings
+from course_utils.studies import draw_few
 
 
 class TransferLab(Lab):
@@ -66,7 +67,7 @@ class TransferLab(Lab):
         recipe, places = NETWORKS[name], [(name, labels, seed), (name, labels, 0), (name, FEW, 0)]
         rate = next((self.rates[place] for place in places if place in self.rates), recipe.rates[0])
         data = self.prepare()
-        network = build_network(recipe, QUEUES, seed, self.model).to(pick_device())
+        network = build_network(recipe, data["train"], seed, self.model).to(pick_device())
         settings = recipe_settings(recipe, len(data["train"]), len(QUEUES), rate, seed)
         run = LiveTraining(network, data["train"], data["validation"], settings, **options)
         run.name, run.labels, run.test = name, labels, data["test"]

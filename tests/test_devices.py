@@ -1,0 +1,75 @@
+"""bf16 where it pays: a choice by measurement, for wide models only, that leaves weights and losses in fp32."""
+
+import pytest
+import torch
+
+from course_utils import devices
+from course_utils.evaluation import predict_logits
+from course_utils.models import load_classifier
+from course_utils.training import add_gradients
+
+
+@pytest.fixture
+def model(any_tiny):
+    return load_classifier(["a", "b"], any_tiny, dropout=0.0)
+
+
+@pytest.fixture
+def narrow_is_wide(monkeypatch):
+    monkeypatch.setattr(devices, "WIDE", 1)
+
+
+def in_bf16() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_bf16_is_used_only_where_it_pays(model, narrow_is_wide, monkeypatch, pays):
+    monkeypatch.setattr(devices, "bf16_pays", lambda kind: pays)
+    with devices.mixed_precision(model):
+        assert in_bf16() == pays
+    assert not in_bf16()
+
+
+def test_narrow_models_stay_in_fp32(model, monkeypatch):
+    monkeypatch.setattr(devices, "bf16_pays", lambda kind: True)
+    with devices.mixed_precision(model):
+        assert not in_bf16()
+
+
+@pytest.mark.parametrize("faster", ["bfloat16", "float32"])
+def test_the_measurement_compares_seconds(monkeypatch, faster):
+    """Put a clock in place of time: each product takes 1 s, in the faster format 0.5 s."""
+    clock, cost = [0.0], {torch.bfloat16: 1.0, torch.float32: 1.0, getattr(torch, faster): 0.5}
+    ones = torch.ones
+
+    def note(*shape, dtype, device):
+        clock.append(cost[dtype])
+        return ones(2, 2, dtype=dtype, device=device)
+
+    def now() -> float:
+        clock[0] += clock[-1]
+        return clock[0]
+
+    monkeypatch.setattr(devices.torch, "ones", note)
+    monkeypatch.setattr(devices.time, "perf_counter", now)
+    devices.bf16_pays.cache_clear()
+    assert devices.bf16_pays() == (faster == "bfloat16")
+    devices.bf16_pays.cache_clear()
+
+
+def test_logits_and_gradients_stay_fp32_and_near_those_of_fp32(model, few, narrow_is_wide, monkeypatch):
+    rows = few["train"]["input_ids"][:4]
+    batch = {"input_ids": torch.tensor([ids[:3] for ids in rows]), "labels": torch.tensor([0, 1, 0, 1])}
+
+    def run(pays: bool):
+        monkeypatch.setattr(devices, "bf16_pays", lambda kind: pays)
+        model.zero_grad()
+        loss = add_gradients(model, [batch])
+        return predict_logits(model, rows), loss, model.score.weight.grad.clone()
+
+    (exact, loss, gradient), (rounded, rounded_loss, rounded_gradient) = run(False), run(True)
+    assert rounded.dtype == rounded_gradient.dtype == model.score.weight.dtype == torch.float32
+    assert torch.allclose(exact, rounded, atol=0.05) and not torch.equal(exact, rounded)
+    assert abs(loss - rounded_loss) < 0.02
+    assert torch.allclose(gradient, rounded_gradient, atol=0.05)

@@ -1,0 +1,58 @@
+"""Prompting: likelihoods of words, computed with shared keys and values, equal those of the whole text."""
+
+import numpy as np
+import pytest
+import torch
+
+from course_utils import prompting
+from course_utils.models import load_language_model
+
+TEXTS, WORDS = ["My parcel is late.", "Where is <|endoftext|> my money?"], ["delivery", "refund please", "x"]
+
+
+@pytest.fixture(params=["tiny", "tiny_llama"])
+def model(request):
+    return load_language_model(request.getfixturevalue(request.param)).eval()
+
+
+@torch.no_grad()
+def whole(model, tokenizer, prompt: str, text: str, word: str) -> float:
+    """The log-likelihood of a word by one pass over everything."""
+    before = tokenizer(prompt).input_ids + tokenizer(text, split_special_tokens=True).input_ids
+    before += tokenizer(prompting.ENDING).input_ids
+    ids = tokenizer(f" {word}").input_ids
+    logits = model(torch.tensor([before + ids])).logits[0].log_softmax(-1)
+    return sum(logits[len(before) - 1 + i, token].item() for i, token in enumerate(ids))
+
+
+def test_likelihoods_with_shared_keys_are_those_of_the_whole_text(model, tokenizer):
+    scores = prompting.word_log_likelihoods(model, tokenizer, "Sort:\n\n", TEXTS, WORDS)
+    expected = [[whole(model, tokenizer, "Sort:\n\n", text, word) for word in WORDS] for text in TEXTS]
+    assert np.allclose(scores, expected, atol=1e-4)
+    assert len(tokenizer(" refund please").input_ids) > 1  # a word of several tokens was among them
+
+
+def test_a_prompt_holds_the_task_then_the_examples_then_room_for_the_text():
+    prompt = prompting.write_prompt("Sort.", [("Late!", "delivery"), ("Broken.", "returns")])
+    assert prompt == "Sort.\n\nText: Late!\nGroup: delivery\n\nText: Broken.\nGroup: returns\n\nText: "
+    assert prompting.write_prompt("Sort.") == "Sort.\n\nText: "
+
+
+def test_calibration_takes_away_what_a_word_has_whatever_the_text():
+    scores = np.array([[-1.0, -9.0], [-2.0, -7.0]])
+    assert prompting.calibrate(scores).argmax(1).tolist() == [0, 1]
+    assert scores.argmax(1).tolist() == [0, 0]
+    assert np.allclose(prompting.calibrate(scores).mean(0), 0)
+
+
+def test_probabilities_name_every_label_once_a_text(model, tokenizer):
+    labels = ["billing", "delivery"]
+    plain = prompting.prompt_probabilities(model, tokenizer, TEXTS, labels)
+    taught = prompting.prompt_probabilities(model, tokenizer, TEXTS, labels, [("Late!", "delivery")])
+    assert plain.shape == (2, 2) and np.allclose(plain.sum(1), 1)
+    assert not np.allclose(plain, taught)
+
+
+def test_a_prompt_beyond_the_context_is_refused_in_one_sentence(model, tokenizer):
+    with pytest.raises(ValueError, match="fewer examples"):
+        prompting.word_log_likelihoods(model, tokenizer, "word " * 5000, TEXTS, WORDS)
