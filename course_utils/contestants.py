@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 from datasets import Dataset
 
 from course_utils.architecture import add_lora, body_parts, freeze_below, frozen_blocks, keep_blocks
+from course_utils.data import tokenize
 from course_utils.devices import pick_device
 from course_utils.evaluation import (
     Evaluation,
@@ -62,6 +64,7 @@ class Recipe:
 # The sentence encoder is in no study, because it must be fetched from the hub: name it with --contestants.
 BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline, "sentence encoder": encoder_baseline}
 UNTRAINED = ("frozen states", "zero-shot", "few-shot")
+TAUGHT, STUDENT = "taught gpt2-mini", "gpt2-mini"
 NETWORKS = {
     "pre-trained": Recipe(),
     "adapted": Recipe(adapted=True),
@@ -114,6 +117,22 @@ def evaluate_untrained(name: str, tokenized, model: str) -> Evaluation:
         mixed = train.shuffle(seed=0)  # not sorted by label: the last examples weigh most
         examples = tuple((row["text"], labels[row["label"]]) for row in mixed)
     return Evaluation.from_probabilities(labels, test["label"], prompt(model, tuple(test["text"]), labels, examples))
+
+
+def let_label(tokenized, texts: Sequence[str], model: str):
+    """Let a logistic regression on frozen states label the texts that have no label; tokenize all for the student.
+
+    It learns from the few labels of `tokenized["train"]`, which stay as they are; validation and test keep theirs. A
+    small model that learns from a large one's answers: Hinton et al. 2015, arXiv:1503.02531.
+    """
+    labels = tuple(tokenized["train"].features["label"].names)
+    splits = {name: rows.to_pandas()[["text", "label"]] for name, rows in tokenized.items()}
+    known = splits["train"]
+    teacher = frozen_classifier(read_states(model, labels)).fit(known["text"].tolist(), known["label"])
+    new = sorted(set(texts) - set(known["text"]))
+    splits["train"] = pd.concat([known, pd.DataFrame({"text": new, "label": teacher.predict(new)})])
+    named = {name: table.assign(label=[labels[i] for i in table["label"]]) for name, table in splits.items()}
+    return tokenize(named, load_tokenizer(STUDENT))
 
 
 # --- a network that is trained ----------------------------------------------------------------------------------
@@ -201,6 +220,8 @@ def measure_contestant(
     """
     if name in NETWORKS:
         return measure_network(NETWORKS[name], tokenized, seed, model, texts)
+    if name == TAUGHT:
+        return measure_network(NETWORKS["plain"], let_label(tokenized, texts, model), seed, STUDENT)
     if name in BASELINES:
         result = evaluate_baseline(BASELINES[name](), tokenized["train"], tokenized["test"])
     else:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from course_utils.contestants import BASELINES, NETWORKS, UNTRAINED
+from course_utils.contestants import BASELINES, NETWORKS, TAUGHT, UNTRAINED
 from course_utils.data import clean, load_ticket_splits, read_examples, split_examples
 from course_utils.duplicates import find_leaks
 from course_utils.results import RESULTS, summarize
@@ -73,10 +73,10 @@ def choose_study(name: str, contestants: Sequence[str] | None = None) -> Study:
     """Find a study by its name, perhaps with other contestants. Raises ValueError for names that do not exist."""
     if name not in STUDIES:
         raise ValueError(f"there is no study {name!r}: choose among {', '.join(STUDIES)}.")
-    unknown = sorted(set(contestants or ()) - {*BASELINES, *UNTRAINED, *NETWORKS})
+    known = [*BASELINES, *UNTRAINED, *NETWORKS, TAUGHT]
+    unknown = sorted(set(contestants or ()) - set(known))
     if unknown:
-        known = ", ".join([*BASELINES, *UNTRAINED, *NETWORKS])
-        raise ValueError(f"there is no contestant {unknown[0]!r}: choose among {known}.")
+        raise ValueError(f"there is no contestant {unknown[0]!r}: choose among {', '.join(known)}.")
     study = STUDIES[name]
     return replace(study, contestants=tuple(contestants)) if contestants else study
 

@@ -14,7 +14,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from course_utils import QUIET
-from course_utils.contestants import NETWORKS, describe_rules, measure_contestant
+from course_utils.contestants import NETWORKS, STUDENT, TAUGHT, describe_rules, measure_contestant
 from course_utils.data import take_per_label, tokenize
 from course_utils.evaluation import ENCODER
 from course_utils.models import load_tokenizer
@@ -47,6 +47,7 @@ STUDIES = {
     "ways": Study(
         ("frozen states", "probe, then LoRA", "probe, then top half", "probe, then all"), (16, None), 3, "smollm2"
     ),
+    "taught": Study((TAUGHT,), (8, 16, 32, 64), 3, "smollm2"),
     "prompting": Study(("zero-shot", "few-shot"), (1, 2, 4), seeds=3, model="smollm2"),
 }
 
@@ -113,7 +114,9 @@ def run_study(
 def describe_settings(study: Study, splits: dict[str, pd.DataFrame], model: str) -> dict:
     """What a reader needs to judge the numbers or to make them again, as it stands in a file of results."""
     recipes = {name: asdict(NETWORKS[name]) for name in study.contestants if name in NETWORKS}
+    student = {"student": fingerprint_model(STUDENT)} if TAUGHT in study.contestants else {}
     return {
+        **student,
         "model": model,
         "weights": fingerprint_model(model),
         "data": fingerprint_data(splits),

@@ -140,6 +140,8 @@ def test_results_were_made_with_the_recipes_and_the_network_of_today(name, finge
     """Whoever changes a recipe or a GPT must measure again."""
     settings = r.read_results(name)["settings"]
     assert settings["weights"] == fingerprint(settings["model"])
+    if name == "taught":
+        assert settings["student"] == fingerprint(contestants.STUDENT)
     for contestant, recipe in settings["recipes"].items():
         assert recipe == json.loads(json.dumps(asdict(contestants.NETWORKS[contestant]))), contestant
 

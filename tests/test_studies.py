@@ -159,12 +159,40 @@ def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokeniz
     monkeypatch.setattr(c, "STEPS", 2)
     texts = small["train"]["text"].tolist()
     names = {name for study in s.STUDIES.values() for name in study.contestants}
-    assert names | {"sentence encoder"} == {*c.BASELINES, *c.UNTRAINED, *c.NETWORKS}
+    assert names | {"sentence encoder"} == {*c.BASELINES, *c.UNTRAINED, *c.NETWORKS, c.TAUGHT}
     for name in sorted(names):
         if name in c.NETWORKS:
             monkeypatch.setitem(c.NETWORKS, name, replace(c.NETWORKS[name], rates=(1e-3,)))
-        result = c.measure_contestant(name, tokenize(small, tokenizer), 0, deep, texts)
-        assert 0 <= result["macro_f1"] <= 1, name
+        if name != c.TAUGHT:  # see below
+            result = c.measure_contestant(name, tokenize(small, tokenizer), 0, deep, texts)
+            assert 0 <= result["macro_f1"] <= 1, name
+
+
+def test_a_teacher_labels_only_the_texts_that_have_no_label(small, splits, tokenizer, deep, monkeypatch):
+    """The student gets every text once, the known ones with their own labels; validation and test stay as they are."""
+    few = {**small, "train": small["train"].groupby("label").head(2)}
+    tokenized, extra = tokenize(few, tokenizer), ["Where is my parcel?", "I was charged twice."]
+    taught = c.let_label(tokenized, [*few["train"]["text"], *extra], deep)
+    train = taught["train"].to_pandas()
+    assert sorted(train["text"]) == sorted([*few["train"]["text"], *extra])
+    names = taught["train"].features["label"].names
+    own = dict(few["train"][["text", "label"]].itertuples(index=False, name=None))
+    assert all(
+        names[label] == own[text] for text, label in zip(train["text"], train["label"], strict=True) if text in own
+    )
+    reader = c.read_states(deep, tuple(names))
+    teacher = c.frozen_classifier(reader).fit(list(tokenized["train"]["text"]), tokenized["train"]["label"])
+    answers = dict(zip(extra, teacher.predict(extra), strict=True))
+    assert all(
+        answers[text] == label for text, label in zip(train["text"], train["label"], strict=True) if text in answers
+    )
+    for name in ("validation", "test"):
+        assert list(taught[name]["label"]) == list(tokenized[name]["label"])
+
+    monkeypatch.setattr(c, "STUDENT", deep)
+    monkeypatch.setattr(c, "MORE_STEPS", 2)
+    monkeypatch.setattr(c, "STEPS", 2)
+    assert c.measure_contestant(c.TAUGHT, tokenized, 0, deep, extra)["rate"] == c.NETWORKS["plain"].rates[0]
 
 
 def test_a_llama_is_measured_like_a_gpt2(small, tokenizer, tiny_llama, monkeypatch):
