@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from course_utils.diagnosis import running_mean
-from course_utils.plots.style import LINES, close, plain, styles
+from course_utils.plots.style import LINES, close, plain, spread, styles
 
 
 def plot_history(history, title: str = "Fine-tuning") -> Figure:
@@ -18,8 +19,9 @@ def plot_history(history, title: str = "Fine-tuning") -> Figure:
     left.plot(steps, history.loss, color="#1b6ca8", alpha=0.25, linewidth=1, label="training, each step")
     left.plot(steps, mean, color="#1b6ca8", label="training, mean of 10 steps")
     left.plot(rows.index, rows["validation_loss"], label="validation", **LINES[1])
-    left.set(title=f"{plain(title)}: loss", xlabel="optimizer step", ylabel="cross-entropy (nats)", ylim=(0, None))
-    left.legend()
+    left.set(title=f"{plain(title)}: loss", xlabel="optimizer step", ylabel="cross-entropy (nats)")
+    left.set_ylim(0, 1.35 * left.get_ylim()[1])  # room for the legend
+    left.legend(loc="upper right")
     right.plot(rows.index, rows["macro_f1"], **LINES[0])
     right.set(title="Validation macro-F1", xlabel="optimizer step", xlim=left.get_xlim(), ylim=(0, 1))
     best = "there is no validation yet"
@@ -60,6 +62,7 @@ def plot_gradient_norms(norms: Sequence[float], limit: float) -> Figure:
     axes.text(steps[-1], limit, f"limit {limit:g} ", ha="right", va="bottom")
     axes.set(title="Norm of all gradients together, before clipping", xlabel="optimizer step", ylabel="norm")
     axes.set_ylim(0, None)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     words = f"the limit of {limit:g} is exceeded in ≈ {clipped.sum()} of {len(norms)} steps"
     return close(figure, f"{words}; the norms lie between ≈ {norms.min():.1f} and ≈ {norms.max():.1f}")
@@ -79,6 +82,7 @@ def plot_losses(
         np.log(classes), color="black", linestyle=":", label=f"guessing among {classes}: {np.log(classes):.2f}"
     )
     axes.set(title=plain(title), xlabel="optimizer step", ylabel="cross-entropy (nats)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
     else:
@@ -97,10 +101,29 @@ def plot_scores(curves: dict[str, dict[int, float]], metric: str = "validation m
         best = int(np.argmax(scores))
         axes.plot(steps, scores, label=plain(name), **style)
         axes.plot(steps[best], scores[best], "o", markersize=13, fillstyle="none", color="black")
-        axes.annotate(plain(f"  {name}"), (steps[-1], scores[-1]), va="center")
         words.append(f"{name} is best at ≈ {scores[best]:.2f}, after ≈ {steps[best]} steps")
+    ends = [list(curve.items())[-1] for curve in curves.values()]
+    for name, (step, _), height in zip(curves, ends, spread([score for _, score in ends], 0.08), strict=True):
+        axes.annotate(plain(f"  {name}"), (step, height), va="center")
     axes.set(title=f"{metric} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1))
     axes.margins(x=0.22)
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=-0.02 * max(step for step, _ in ends))
     axes.grid(alpha=0.3)
+    return close(figure, "; ".join(words))
+
+
+def plot_step_lengths(runs: dict[str, Sequence[float]]) -> Figure:
+    """How far an optimizer moves one weight at every step, in learning rates: one line for each named run."""
+    figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
+    for style, (name, lengths) in zip(styles(len(runs)), runs.items(), strict=True):
+        line = {**style, "marker": None, "linewidth": 1.2}
+        axes.plot(np.arange(1, len(lengths) + 1), lengths, label=plain(name), **line)
+    axes.axhline(1, color="black", linestyle=":")
+    axes.text(1, 1.05, "the learning rate", va="bottom")
+    axes.set(title="Length of AdamW's steps for one weight", xlabel="optimizer step", ylabel="learning rates")
+    axes.legend(loc="upper right")
+    words = []
+    for name, lengths in runs.items():
+        late = np.mean(lengths[-100:])
+        words.append(f"{name}: longest step {max(lengths):.2f} learning rates, mean of the last hundred {late:.2f}")
     return close(figure, "; ".join(words))

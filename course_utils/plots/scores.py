@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_utils.evaluation import accuracy_interval
-from course_utils.plots.style import close, plain, styles
+from course_utils.plots.style import close, plain, spread, styles
 
 
 def plot_confusion(evaluation) -> Figure:
@@ -61,11 +61,13 @@ def plot_two_sets(
     pairs = np.array(list(scores.values()))
     named = true is None
     lines = styles(len(pairs)) if named else [{"color": "#1b6ca8", "alpha": 0.35}] * len(pairs)
-    for style, (name, pair) in zip(lines, scores.items(), strict=True):
+    for style, pair in zip(lines, pairs, strict=True):
         axes.plot([0, 1], pair, **style)
-        if named:
-            axes.annotate(plain(f"  {name}"), (1, pair[1]), va="center")
-    if not named:
+    if named:
+        low, high = axes.get_ylim()
+        for name, height in zip(scores, spread(pairs[:, 1], 0.07 * (high - low)), strict=True):
+            axes.annotate(plain(f"   {name}"), (1, height), va="center")
+    else:
         axes.plot([0, 1], pairs.mean(axis=0), color="black", linewidth=3, marker="o", label="mean of the winners")
         axes.axhline(true, color="#c2571a", linestyle="--", label=f"what all of them are worth: {true:g}")
         axes.legend(loc="upper right")
@@ -93,7 +95,8 @@ def plot_reliability(evaluation, bins: int = 6) -> Figure:
     groups = np.array_split(np.argsort(confidence, kind="stable"), bins)
     figure, axes = plt.subplots(figsize=(5.2, 4.2), layout="constrained")
     axes.plot([0, 1], [0, 1], color="black", linestyle="--")
-    axes.text(0.97, 0.9, "as good as\nit claims", ha="right", va="top")
+    along = {"rotation": 45, "rotation_mode": "anchor", "transform_rotates_text": True}
+    axes.text(0.03, 0.05, "as good as it claims", va="bottom", **along)
     below = 0
     for group in groups:
         true, predicted, claimed = evaluation.true[group], evaluation.predicted[group], confidence[group].mean()

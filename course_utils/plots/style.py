@@ -1,6 +1,10 @@
 """The one style of all figures: colours, dashes and markers that differ without colour, and the line of text."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
 
 COLORS = ["#1b6ca8", "#c2571a", "#3b7d3a", "#6a4c93", "#555555", "#a61c5d"]
@@ -21,6 +25,14 @@ def styles(count: int, skip: int = 0) -> list[dict]:
 def plain(text: str) -> str:
     """The text as it is, for a title or a legend: Matplotlib would read what stands between two $ as a formula."""
     return str(text).replace("$", r"\$")
+
+
+def spread(heights: Sequence[float], gap: float) -> np.ndarray:
+    """Move heights up until each is at least `gap` above the one below, so that labels do not cover each other."""
+    placed = np.array(heights, dtype=float)
+    for lower, upper in pairwise(np.argsort(placed, kind="stable")):
+        placed[upper] = max(placed[upper], placed[lower] + gap)
+    return placed
 
 
 def close(figure: Figure, words: str) -> Figure:

@@ -1,0 +1,137 @@
+"""Lessons 4 to 6 with every solution filled in, and the sentences that rest on measured results or on arithmetic.
+
+Each solution goes to work in the cell after it. The long runs before those cells are left out, for nbval runs them;
+where such a cell reads their results, it is given small ones.
+"""
+
+import contextlib
+import io
+import math
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from test_notebooks import LESSONS, exercises, read, tags
+
+from course_utils.data import QUEUES
+from course_utils.evaluation import Evaluation
+from course_utils.results import read_results
+
+LESSON = {number: next(path for path in LESSONS if path.stem.startswith(f"{number:02}")) for number in (4, 5, 6)}
+
+
+def play(number: int, ids: str, monkeypatch, **known) -> dict[str, str]:
+    """Run the setup and the cells with these ids, with all exercises solved; return what the use cells print."""
+    monkeypatch.chdir(LESSON[number].parent)
+    matplotlib.use("agg")
+    notebook, wanted = read(LESSON[number]), ids.split()
+    solutions = {f"exercise-{name}": solution for name, _, _, solution in exercises(notebook)}
+    assert set(wanted) <= {cell.id for cell in notebook.cells}
+    scope, said = {"__name__": "lesson"}, {}
+    for cell in notebook.cells:
+        source = next((solutions[tag] for tag in tags(cell) if tag in solutions), cell.source)
+        if cell.id in wanted or "setup" in tags(cell) or source is not cell.source:
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(source, cell.id, "exec"), scope)
+            said.update({tag: printed.getvalue() for tag in tags(cell) if tag.startswith("use-")})
+            if "setup" in tags(cell):
+                scope.update(known)
+    assert sorted(said) == sorted(tag.replace("exercise-", "use-") for tag in solutions)
+    assert all("then run this cell again" not in text for text in said.values())
+    return said
+
+
+def test_what_is_written_in_lesson_4_works_on_the_real_classifier(monkeypatch):
+    ids = "code-04 code-06 code-17 use-cosine code-27 code-29 use-accumulate code-37 use-training-megabytes"
+    said = play(4, ids, monkeypatch)
+    assert "transformers' cosine schedule at all 90 steps: True" in said["use-cosine_factor"]
+    assert "yours: off by ≈ 0%" in said["use-accumulate"]
+    counted, none, half, everything = said["use-training_megabytes"].splitlines()
+    assert none.split()[-2:] == counted.split()[-2:]
+    assert float(none.split()[-2]) > float(half.split()[-2]) > float(everything.split()[-2])
+
+
+def test_what_is_written_in_lesson_5_works_on_the_real_classifier(monkeypatch):
+    scores = [{"macro_f1": score} for score in (0.3, 0.5, 0.45, 0.48)]
+    history = SimpleNamespace(validations=scores, best_epoch=2)
+    said = play(5, "code-04 code-06 use-cross-entropy use-train-on use-stop-early", monkeypatch, history=history)
+    small, large = (line.split("PyTorch ≈ ")[1] for line in said["use-cross_entropy"].splitlines())
+    assert small.split(", yours: ≈ ")[0] == small.split(", yours: ≈ ")[1]
+    assert large.split(", yours: ≈ ")[0] == large.split(", yours: ≈ ")[1]
+    losses = [float(loss.strip("≈, \n")) for loss in said["use-train_on"].split(":")[1].split(",")]
+    assert len(losses) == 5 and losses[-1] < losses[0]
+    assert "the same as fine_tune: True" in said["use-stop_early"]
+
+
+def test_what_is_written_in_lesson_6_works_on_an_evaluation(monkeypatch):
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(8, 0.3), size=400)
+    true = np.array([rng.choice(8, p=row) for row in probabilities])
+    report = Evaluation.from_probabilities(QUEUES, true, probabilities)
+    known = {"report": report, "confidence": probabilities.max(axis=1), "p": 0.5}
+    known |= {"true": true, "predicted": report.predicted, "matrix": report.confusion_table().to_numpy()}
+    said = play(6, "use-precision-recall cell-30 use-tickets-needed", monkeypatch, **known)
+    assert "those of the table: True" in said["use-precision_recall"]
+    for line in said["use-accuracy_on_surest"].splitlines():
+        assert line.split("accuracy ≈ ")[1].split("; ")[0] == line.split("yours: ≈ ")[1]
+    assert "± 0.04: ≈ 601 test tickets" in said["use-tickets_needed"]
+
+
+# --- what the lessons say ---------------------------------------------------------------------------------------
+
+
+def test_pre_trained_runs_are_further_after_80_steps_than_random_ones_after_160():
+    runs = [run for run in read_results("transfer")["runs"] if run["labels"] == 64]
+
+    def scores(name, step):
+        return [
+            row["macro_f1"] for run in runs if run["contestant"] == name for row in run["curve"] if row["step"] == step
+        ]
+
+    assert len(scores("pre-trained", 80)) == len(scores("random weights", 160)) == 5
+    assert min(scores("pre-trained", 80)) > max(scores("random weights", 160))
+
+
+def test_a_rate_of_0_001_is_the_best_of_the_seven_that_were_measured():
+    means = {}
+    for run in read_results("learning_rates")["runs"]:
+        means.setdefault(run["contestant"], []).append(run["macro_f1"])
+    assert len(means) == 7
+    assert max(means, key=lambda name: np.mean(means[name])) == "rate 0.001"
+
+
+def test_an_odd_gradient_makes_adamw_leap_and_then_crawl():
+    """Both harms that lesson 4 names: longer steps than the rate, then short ones for hundreds of steps."""
+
+    def step_lengths(gradients):
+        weight = torch.nn.Parameter(torch.zeros(()))
+        optimizer, lengths = torch.optim.AdamW([weight], lr=1e-3, weight_decay=0.0), []
+        for gradient in gradients:
+            before, weight.grad = weight.item(), gradient.clone()
+            optimizer.step()
+            lengths.append(abs(weight.item() - before) / 1e-3)
+        return lengths
+
+    for seed in range(3):
+        odd = torch.randn(600, generator=torch.Generator().manual_seed(seed))
+        odd[299] = 100
+        wild, tame = step_lengths(odd), step_lengths(odd.clamp(-3, 3))
+        assert sum(length > 1 for length in wild[299:]) >= 3 and max(tame[299:]) < 1
+        assert np.mean(wild[-100:]) < 0.5 * np.mean(tame[-100:])
+
+
+def test_the_answers_to_the_questions_of_lesson_6_are_right():
+    frauds, alarms, payments, found = 100, 390, 10_000, 90
+    right = found + payments - frauds - (alarms - found)
+    assert (right, round(right / payments, 2)) == (9690, 0.97)
+    assert (round(found / alarms, 2), found / frauds, (payments - frauds) / payments) == (0.23, 0.9, 0.99)
+
+
+@pytest.mark.parametrize("classes, loss", [(8, 2.08), (4, 1.39)])
+def test_knowing_nothing_costs_the_log_of_the_number_of_classes(classes, loss):
+    assert round(math.log(classes), 2) == loss
+    logits = torch.zeros(3, classes)
+    assert torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2])).item() == pytest.approx(loss, abs=0.01)
