@@ -80,9 +80,8 @@ NETWORKS = {
     "weight decay 0.1": Recipe(weight_decay=0.1, rates=(1e-3,)),
     "weight decay 1": Recipe(weight_decay=1.0, rates=(1e-3,)),
     "label smoothing 0.1": Recipe(label_smoothing=0.1, rates=(1e-3,)),
-    "probe, then LoRA": Recipe(keep=0.8, freeze="half", start=True, lora=True, rates=(1e-3,)),
+    "probe, then LoRA": Recipe(keep=0.8, freeze="half", start=True, lora=True, rates=(3e-4, 1e-3)),
     "probe, then top half": Recipe(keep=0.8, freeze="half", start=True, rates=(1e-4,)),
-    "probe, then all": Recipe(keep=0.8, start=True, rates=(1e-4,)),
     **{f"rate {rate:g}": Recipe(rates=(rate,)) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)},
 }
 

@@ -71,6 +71,21 @@ def summarize(results: dict, metric: str = "macro_f1") -> pd.DataFrame:
     return groups.agg(mean="mean", half=half_width, seeds="size")
 
 
+def label_curves(results: dict, classes: int, contestants: Sequence[str] | None = None) -> dict[str, list]:
+    """Curves to draw: for each contestant rows of (labels a class, mean macro-F1, half-width), few labels first.
+
+    "all" counts as the mean number of training rows a class. `contestants` picks some, in this order (None: all).
+    """
+    summary = summarize(results)
+    per_class = results["settings"]["rows"]["train"] / classes
+    curves: dict[str, list] = {name: [] for name in contestants or summary.index.unique("contestant")}
+    for row in summary.reset_index().itertuples():
+        if row.contestant in curves:
+            labels = per_class if row.labels == "all" else int(row.labels)
+            curves[row.contestant].append((labels, row.mean, row.half))
+    return {name: sorted(rows) for name, rows in curves.items()}
+
+
 def differences(results: dict, first: str, second: str, metric: str = "macro_f1") -> pd.DataFrame:
     """How far `first` is ahead of `second`, at each number of labels: mean over seeds, and Student's 95 % interval.
 

@@ -44,11 +44,9 @@ STUDIES = {
     ),
     "learning_rates": Study(tuple(name for name in NETWORKS if name.startswith("rate ")), (32,), seeds=3),
     "ladder": Study(("majority class", "TF-IDF", "frozen states"), (8, 16, 32, 64, 128, None), model="smollm2"),
-    "ways": Study(
-        ("frozen states", "probe, then LoRA", "probe, then top half", "probe, then all"), (16, None), 3, "smollm2"
-    ),
+    "ways": Study(("frozen states", "probe, then LoRA", "probe, then top half"), (16,), 3, "smollm2"),
     "taught": Study((TAUGHT,), (8, 16, 32, 64), 3, "smollm2"),
-    "prompting": Study(("zero-shot", "few-shot"), (1, 2, 4), seeds=3, model="smollm2"),
+    "prompting": Study(("zero-shot", "few-shot"), (1, 2), seeds=3, model="smollm2"),
 }
 
 

@@ -24,6 +24,7 @@ TABLES = [
     ("data/gpt2-mini/README.md", "transfer", "macro_f1"),
     ("data/tickets/README.md", "transfer", "macro_f1"),
     ("data/tickets/README.md", "sentence_encoder", "macro_f1"),
+    ("README.md", "ladder", "macro_f1"),
 ]
 
 
@@ -203,6 +204,7 @@ CLAIMS = [
         ("regularization", name, "plain", "16", "no difference shown")
         for name in ("dropout 0.3", "weight decay 0.1", "label smoothing 0.1")
     ),
+    *(("ladder", "frozen states", "TF-IDF", size, "ahead") for size in ("8", "16", "32", "64", "128")),
     *(("sentence_encoder", "sentence encoder", "TF-IDF", size, "ahead") for size in ("8", "16", "32")),
 ]
 

@@ -107,10 +107,9 @@ def test_a_recipes_settings_reach_the_training(few):
 
 
 def test_a_probe_gives_the_head_its_first_weights_and_trains_what_the_recipe_says(deep, two_classes):
-    def build(name):
-        return c.build_network(c.NETWORKS[name], two_classes, 0, deep)
-
-    half, everything, lora = (build(f"probe, then {rest}") for rest in ("top half", "all", "LoRA"))
+    recipes = [c.NETWORKS["probe, then top half"], c.NETWORKS["probe, then LoRA"]]
+    recipes.append(replace(recipes[0], freeze=0))
+    half, lora, everything = (c.build_network(recipe, two_classes, 0, deep) for recipe in recipes)
     assert len(body_parts(half).blocks) == 6  # four fifths of eight
     assert len(frozen_blocks(half)) == len(frozen_blocks(lora)) == 3 and not frozen_blocks(everything)
     plain = load_classifier(["billing", "delivery"], deep, dropout=0, pooling="mean")

@@ -11,7 +11,12 @@ thread two or three times a second. The network of a lab is moved to the acceler
 
 from course_utils.labs.first_steps import FreezeBox, NextTokenBox, TokenizerBox
 from course_utils.labs.learning_rate import LearningRateLab
+from course_utils.labs.message import message_lab
+from course_utils.labs.pipeline_play import BatchBox, ScheduleBox, ThresholdBox
 from course_utils.labs.regularization import RegularizationLab
 from course_utils.labs.transfer import TransferLab
 
-__all__ = ["FreezeBox", "LearningRateLab", "NextTokenBox", "RegularizationLab", "TokenizerBox", "TransferLab"]
+__all__ = [
+    "BatchBox", "FreezeBox", "LearningRateLab", "NextTokenBox", "RegularizationLab", "ScheduleBox", "ThresholdBox",
+    "TokenizerBox", "TransferLab", "message_lab",
+]  # fmt: skip

@@ -14,7 +14,7 @@ from course_utils.labs.controls import dropdown
 from course_utils.labs.lab import BUSY, Lab
 from course_utils.live import LiveTraining
 from course_utils.models import load_tokenizer
-from course_utils.results import RESULTS, read_results, summarize
+from course_utils.results import RESULTS, label_curves, read_results
 from course_utils.studies import draw_few
 
 
@@ -38,13 +38,7 @@ class TransferLab(Lab):
         self.tokenizer = load_tokenizer(self.model)
         runs = [*read_results("methods")["runs"], *self.measured["runs"]]
         self.rates = {(run["contestant"], run["labels"], run["seed"]): run["rate"] for run in runs if "rate" in run}
-        per_queue = self.measured["settings"]["rows"]["train"] / len(QUEUES)
-        self.curves: dict[str, list[tuple[float, float, float]]] = {}
-        for row in summarize(self.measured).reset_index().itertuples():
-            labels = per_queue if row.labels == "all" else int(row.labels)
-            self.curves.setdefault(row.contestant, []).append((labels, row.mean, row.half))
-        for rows in self.curves.values():
-            rows.sort()  # a file is in the order of measuring
+        self.curves = label_curves(self.measured, len(QUEUES))
         self.points: list[tuple[str, int, float]] = []
         controls = {
             "contestant": dropdown("network or baseline", [*self.networks, *self.baselines], "pre-trained"),

@@ -13,10 +13,18 @@ from course_utils.plots.architecture import (
     plot_trainable,
     plot_trained_parts,
 )
+from course_utils.plots.bigger import plot_depths, plot_label_curves
 from course_utils.plots.journey import plot_journey
 from course_utils.plots.labs import LOSS_SHOWN, draw_gap, draw_label_curves, draw_range_test, draw_runs
-from course_utils.plots.runs import plot_history, plot_learning_rates
-from course_utils.plots.scores import plot_comparison, plot_confusion
+from course_utils.plots.runs import (
+    plot_gradient_norms,
+    plot_history,
+    plot_learning_rates,
+    plot_losses,
+    plot_scores,
+    plot_step_lengths,
+)
+from course_utils.plots.scores import plot_comparison, plot_confusion, plot_coverage, plot_reliability, plot_two_sets
 from course_utils.plots.style import LINES
 from course_utils.plots.texts import (
     plot_batches,
@@ -31,8 +39,9 @@ from course_utils.plots.texts import (
 
 __all__ = [
     "LINES", "LOSS_SHOWN", "draw_gap", "draw_label_curves", "draw_range_test", "draw_runs", "plot_attention",
-    "plot_batches", "plot_comparison", "plot_confusion", "plot_history", "plot_journey", "plot_label_shares",
-    "plot_learning_rates", "plot_lengths", "plot_lora", "plot_next_tokens", "plot_reading", "plot_shapes",
-    "plot_similarities", "plot_surprise", "plot_temperatures", "plot_tokens", "plot_trainable",
-    "plot_trained_parts",
+    "plot_batches", "plot_comparison", "plot_confusion", "plot_coverage", "plot_depths", "plot_gradient_norms",
+    "plot_history", "plot_journey", "plot_label_curves", "plot_label_shares", "plot_learning_rates", "plot_lengths",
+    "plot_lora", "plot_losses", "plot_next_tokens", "plot_reading", "plot_reliability", "plot_scores",
+    "plot_shapes", "plot_similarities", "plot_step_lengths", "plot_surprise", "plot_temperatures", "plot_tokens",
+    "plot_trainable", "plot_trained_parts", "plot_two_sets",
 ]  # fmt: skip

@@ -1,0 +1,35 @@
+"""Figures of lesson 10: every line has its name, names stand apart, the summary says what the lines say."""
+
+import pytest
+
+from course_utils import plots
+from course_utils.results import label_curves
+
+
+def test_depths_are_drawn_and_named_apart(capsys):
+    figure = plots.plot_depths({"mean": {0: 0.2, 3: 0.6}, "last": {0: 0.1, 3: 0.59}})
+    (axes,) = figure.axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.1, 0.59], [0.2, 0.6]]
+    heights = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert heights["last"] == 0.59 and heights["mean"] >= 0.66 - 1e-9
+    assert "last: best ≈ 0.59, last ≈ 0.59; mean: best ≈ 0.60" in capsys.readouterr().out
+
+
+def test_more_lines_than_can_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="apart"):
+        plots.plot_depths({str(i): {0: 0.1} for i in range(len(plots.LINES) + 1)})
+
+
+def test_label_curves_come_from_results_in_order_of_labels(capsys):
+    runs = [
+        {"contestant": name, "labels": size, "seed": seed, "macro_f1": score + 0.02 * seed}
+        for name, size, score in (("b", None, 0.8), ("b", 8, 0.4), ("a", 8, 0.3))
+        for seed in (0, 1)
+    ]
+    curves = label_curves({"settings": {"rows": {"train": 100}}, "runs": runs}, 4, ["a", "b"])
+    assert list(curves) == ["a", "b"]
+    assert [row[:2] for row in curves["b"]] == [(8, pytest.approx(0.41)), (25.0, pytest.approx(0.81))]
+    assert set(label_curves({"settings": {"rows": {"train": 100}}, "runs": runs}, 4)) == {"a", "b"}
+    figure = plots.plot_label_curves(curves)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert "a 0.31 to 0.31; b 0.41 to 0.81" in capsys.readouterr().out
