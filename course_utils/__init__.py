@@ -5,6 +5,7 @@ smollm2       the bigger GPT, unpacked from its pip package
 architecture  where a model keeps its parts; pooling, head, freezing, LoRA, dropout, counts
 data          read, clean and tokenize labelled texts
 duplicates    near duplicates, and test texts that have a twin in training
+grams         texts as sets of five-character sequences
 minhash       near duplicates among very many texts
 splits        training, validation and test rows without leaks
 pipeline      batches, optimizer, learning-rate schedule

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ftfy
+import numpy as np
 import pandas as pd
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, disable_progress_bars
+from pyarrow import compute
 from transformers import PreTrainedTokenizerBase
 
 from course_utils.splits import split_examples, take_per_label
@@ -193,13 +195,15 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
 
 
 def tokenize(
-    splits: dict[str, pd.DataFrame], tokenizer: PreTrainedTokenizerBase, max_tokens: int = MAX_TOKENS
-) -> DatasetDict:
+    splits: dict[str, pd.DataFrame], tokenizer: PreTrainedTokenizerBase, max_tokens: int = MAX_TOKENS,
+    folder: Path | None = None,
+) -> DatasetDict:  # fmt: skip
     """Turn split tables into a DatasetDict of input-output pairs.
 
     Each row has `text`, `input_ids` (list of token ids, cut off after `max_tokens`, or after the tokenizer's
     `model_max_length` where that is less) and `label` (class id). The classes are the training labels in alphabetical
-    order: `tokenized["train"].features["label"].names`.
+    order: `tokenized["train"].features["label"].names`. The rows are in memory, or, with `folder`, in files
+    there, of which only what is being read takes memory.
 
     Raises ValueError when another split has a label that training lacks, or when a text has no tokens.
     """
@@ -209,7 +213,8 @@ def tokenize(
 
     def add_ids(rows: dict[str, list]) -> dict[str, list]:
         # split_special_tokens: a customer who types <|endoftext|> has typed 13 characters, not a control token.
-        return tokenizer(rows["text"], truncation=True, max_length=longest, split_special_tokens=True)
+        ids = tokenizer(rows["text"], truncation=True, max_length=longest, split_special_tokens=True).input_ids
+        return {"input_ids": ids, "label": [names.index(label) for label in rows["label"]]}
 
     tokenized = DatasetDict()
     for split, table in splits.items():
@@ -217,13 +222,24 @@ def tokenize(
         if unknown:
             raise ValueError(f"The {split} split has labels that training lacks: {unknown}.")
         rows = Dataset.from_pandas(table[["text", "label"]], preserve_index=False)
-        # In memory and with a name of its own: no cache files, and no time lost on a fingerprint of the tokenizer.
-        rows = rows.map(add_ids, batched=True, keep_in_memory=True, new_fingerprint=f"tokenized-{split}")
+        # With a name of its own: no time lost on a fingerprint of the tokenizer.
+        place = {"keep_in_memory": True} if folder is None else {"cache_file_name": str(folder / f"{split}.arrow")}
+        rows = rows.map(
+            add_ids, batched=True, new_fingerprint=f"tokenized-{split}", features=features, remove_columns=["label"],
+            **place,
+        )  # fmt: skip
         empty = tokenizer.num_special_tokens_to_add()  # some tokenizers put a token in front even of nothing
-        if any(len(ids) <= empty for ids in rows["input_ids"]):
+        if (count_tokens(rows) <= empty).any():
             raise ValueError(f"The {split} split has an empty text: clean the table first.")
-        tokenized[split] = rows.select_columns(list(features)).cast(features)
+        tokenized[split] = rows
     return tokenized
+
+
+def count_tokens(rows: Dataset) -> np.ndarray:
+    """How many tokens each row of a tokenized data set has, without reading them all into memory."""
+    batches = rows.select_columns("input_ids").with_format("arrow").iter(10_000)
+    counts = [compute.list_value_length(batch["input_ids"]).to_numpy() for batch in batches]
+    return np.concatenate([np.zeros(0, int), *counts])
 
 
 @functools.cache

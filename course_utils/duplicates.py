@@ -2,23 +2,23 @@
 
 Two texts are compared as sets of five-character sequences ("grams"); their similarity is the Jaccard index, shared
 grams divided by all grams, from 0 to 1 (Broder 1997, On the resemblance and containment of documents). Every result
-here is exact, and none takes the comparison of all pairs: 100,000 texts of 30 words take well under a minute.
+here is exact, and none takes the comparison of all pairs. Beyond 20,000 texts `minhash` takes over, which misses one
+pair in 5,000.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import pandas as pd
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import csr_array
+
+from course_utils import minhash
+from course_utils.grams import Pairs, gram_sets, join
 
 THRESHOLD = 0.7  # no pair of tickets lies between 0.40 and 0.70: see the histogram in lesson 3
 SLAB = 250  # texts compared with all others at a time: bounds the memory
 ROUNDS = 4  # random orders in which group_near_duplicates looks for easy links
+EXACT = 20_000  # texts beyond which time and memory of the exact search grow too fast
 LARGE = 200  # members from which a group is not compared within itself any more
-
-Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first positions, second positions, similarities
 
 
 def similar_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int, float]]:
@@ -44,6 +44,8 @@ def group_near_duplicates(texts: Sequence[str], threshold: float = THRESHOLD) ->
 
     Raises ValueError as `similar_pairs` does.
     """
+    if is_for_minhash(len(texts), threshold):
+        return minhash.group_many(texts, threshold)
     grams = Grams(texts, threshold)
     groups = np.arange(len(texts))
     for first, second in grams.easy_links():
@@ -69,43 +71,21 @@ def find_leaks(
 
     Raises ValueError as `similar_pairs` does.
     """
-    border = len(train_texts)
-    grams = Grams([*train_texts, *test_texts], threshold)
+    border, texts = len(train_texts), [*train_texts, *test_texts]
+    if is_for_minhash(len(texts), threshold):
+        pairs = minhash.near_across(texts, border, threshold)
+    else:
+        pairs = Grams(texts, threshold).near(np.arange(border, len(texts)), np.arange(border))
     nearest: dict[int, tuple[float, int]] = {}
-    for test, train, similarity in grams.near(np.arange(border, border + len(test_texts)), np.arange(border)):
+    for test, train, similarity in pairs:
         for position, twin, near in zip(test.tolist(), train.tolist(), similarity.tolist(), strict=True):
             nearest[position] = max(nearest.get(position, (0.0, 0)), (near, -twin))
     return [(position - border, -twin, near) for position, (near, twin) in sorted(nearest.items())]
 
 
-def gram_sets(texts: Sequence[str]) -> csr_array:
-    """The five-character sequences of each text: a matrix of texts and sequences, with a 1 where a text has one.
-
-    Texts count in lower case and with one blank for all that is no word. One shorter than five characters is its own
-    only sequence.
-    """
-    plain = [" ".join(re.findall(r"\w+", text.lower())) or text.strip() for text in texts]
-    plain = [text.ljust(5, "\0") for text in plain]
-    points = np.frombuffer("".join(plain).encode("utf-32-le", "surrogatepass"), np.uint32)
-    letters, alphabet = pd.factorize(points)
-    # Each sequence becomes one number with its letters as digits; numbers that would overflow are counted through.
-    length, base, span = len(letters) - 4, len(alphabet), len(alphabet)
-    codes = letters[:length]
-    for place in range(1, 5):
-        if span * base >= 2**63:
-            codes, seen = pd.factorize(codes)
-            span = len(seen)
-        codes, span = codes * base + letters[place : place + length], span * base
-    ends = np.cumsum([len(text) for text in plain])
-    inside = np.ones(len(letters), bool)
-    for place in range(1, 5):
-        inside[ends - place] = False  # begins in one text and ends in the next
-    columns, seen = pd.factorize(codes[inside[:length]])
-    border = np.concatenate([[0], ends - 4 * np.arange(1, len(ends) + 1)])
-    sets = csr_array((np.ones(len(columns), np.int32), columns.astype(np.int32), border), shape=(len(plain), len(seen)))
-    sets.sum_duplicates()
-    sets.data[:] = 1
-    return sets
+def is_for_minhash(count: int, threshold: float) -> bool:
+    """Whether so many texts are compared by `minhash`, which is made for thresholds from 0.7 up."""
+    return count > EXACT and THRESHOLD <= threshold <= 1
 
 
 class Grams:
@@ -183,11 +163,3 @@ class Grams:
             others = np.flatnonzero(leader[of] != np.arange(len(of)))
             for first, second, _ in self.check(leader[of[others]], others):
                 yield first, second
-
-
-def join(groups: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Number the groups anew after linking the texts `first` with the texts `second`."""
-    if len(first) == 0:
-        return groups
-    links = coo_array((np.ones(len(first), bool), (groups[first], groups[second])), shape=[groups.max() + 1] * 2)
-    return connected_components(links, directed=False)[1][groups]

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import get_scheduler
 
 from course_utils.architecture import layers_from_top
+from course_utils.data import count_tokens
 
 SCHEDULES = ("linear", "cosine", "constant")
 
@@ -69,7 +70,7 @@ def make_loader(dataset: Dataset, batch_size: int, pad_id: int, seed: int = 0) -
     if len(dataset) == 0:
         raise ValueError("There are no rows to train on.")
     rows = dataset.select_columns(["input_ids", "label"])
-    buckets = LengthBuckets([len(ids) for ids in rows["input_ids"]], batch_size, seed)
+    buckets = LengthBuckets(count_tokens(rows), batch_size, seed)
     # With a generator of its own, so that beginning an epoch does not draw from the random numbers of dropout.
     own = torch.Generator().manual_seed(seed)
     return DataLoader(rows, batch_sampler=buckets, collate_fn=partial(collate, pad_id=pad_id), generator=own)
