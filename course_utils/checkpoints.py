@@ -56,10 +56,15 @@ def save_checkpoint(
             tensors |= {f"optimizer.{i}.{key}.{names[j]}": value for key, value in state.items()}
     tensors |= {f"extra.{name}": value for name, value in (extra or {}).items()}
     with replace_safely(path) as temporary:
-        # Clones, because safetensors refuses tensors that share memory.
         save_file(
-            {k: v.contiguous().clone() for k, v in tensors.items()}, temporary, {"progress": json.dumps(progress)}
+            {name: alone(tensor) for name, tensor in tensors.items()}, temporary, {"progress": json.dumps(progress)}
         )
+
+
+def alone(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of one that shares its memory with others, which safetensors refuses."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def read_progress(path: Path | str) -> dict:

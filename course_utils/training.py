@@ -106,7 +106,7 @@ def train_and_validate(
         check_labels(model, dataset)
     loader = make_loader(train, settings.batch_size, model.config.pad_token_id, settings.seed)
     steps_per_epoch = steps_in_epoch(len(train), settings.batch_size, settings.accumulate)
-    steps = settings.steps or settings.epochs * steps_per_epoch
+    steps = steps_in_run(len(train), settings)
     optimizer = make_optimizer(model, settings.learning_rate, settings.weight_decay, settings.layer_decay)
     scheduler = make_scheduler(optimizer, steps, settings.warmup_share, settings.schedule)
     # Set anew at every step, and not by the scheduler, because the wanted rate may change on the way.
@@ -219,16 +219,24 @@ def fine_tune(
     Raises ValueError for impossible settings, labels in another order, or a checkpoint of another run, before anything
     is changed; Diverged, a FloatingPointError, when the loss is no longer a number.
     """
-    loop = train_and_validate(model, train, validation, settings or FineTuneSettings(), checkpoint)
-    return drain(loop, "fine-tune", on_step)
+    settings = settings or FineTuneSettings()
+    loop = train_and_validate(model, train, validation, settings, checkpoint)
+    return drain(loop, "fine-tune", on_step, lambda: steps_in_run(len(train), settings))
 
 
-def drain(loop: Iterator[History], name: str, on_step: Callable[[History], None] | None = None) -> History:
-    """Run a training loop to its end, with a progress bar."""
-    history = next(loop)
-    bar = tqdm(
-        unit="step", desc=name, initial=len(history.loss), leave=None, disable=QUIET or not processes().is_main_process
-    )
+def steps_in_run(rows: int, settings: FineTuneSettings) -> int:
+    """How many optimizer steps a run takes on so many rows, unless it stops early."""
+    return settings.steps or settings.epochs * steps_in_epoch(rows, settings.batch_size, settings.accumulate)
+
+
+def drain(
+    loop: Iterator[History], name: str, on_step: Callable[[History], None] | None = None,
+    steps: Callable[[], int | None] = lambda: None,
+) -> History:  # fmt: skip
+    """Run a training loop to its end, with a progress bar of `steps()` steps."""
+    history = next(loop)  # here impossible settings are refused, before anybody counts steps
+    done, quiet = len(history.loss), QUIET or not processes().is_main_process
+    bar = tqdm(unit="step", desc=name, initial=done, total=steps(), leave=None, disable=quiet)
     try:
         with closing(loop), bar:
             for _ in loop:

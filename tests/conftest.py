@@ -1,6 +1,7 @@
 """What all tests share: no network, few threads, small real inputs."""
 
 import os
+from pathlib import Path
 
 # Before anything imports torch or the hub's client; the kernels of the notebook tests inherit all of it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores: more threads would only wait
@@ -10,8 +11,10 @@ os.environ["HTTP_PROXY"] = os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # a
 import pandas as pd
 import pytest
 import torch
+from cli_data import COLUMNS, make_rows
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from course_utils.cli import main
 from course_utils.data import QUEUES, clean, read_examples, split_examples, take_per_label, tokenize
 from course_utils.models import load_tokenizer
 
@@ -75,3 +78,19 @@ def tiny_llama(tokenizer, tmp_path_factory) -> str:
 def any_tiny(request) -> str:
     """Each of the two tiny models in turn: what works on both works on any decoder of the course."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def good(splits, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("good") / "data.csv"
+    make_rows(splits).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mine(good, tiny) -> Path:
+    """A folder as the command writes it."""
+    out = good.parent / "runs" / "mine"
+    words = ["finetune", str(good), *COLUMNS, "--model", tiny, "--out", str(out), "--epochs", "3", "--max-tokens", "24"]
+    assert main(words) == 0
+    return out

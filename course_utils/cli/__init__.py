@@ -6,6 +6,7 @@ arguments  the words of the command line
 finetune   data -> folder: report, train, evaluate once, write
 prepare    files -> splits and tokens, with notes
 estimate   settings that suit a model, minutes before they pass
+memory     what training will take, and less where it is short
 measure    scores, baselines, verdict
 folders    a folder whole or not at all
 predict    label texts as they come

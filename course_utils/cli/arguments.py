@@ -8,6 +8,7 @@ EXAMPLES = {
     "finetune": """examples:
   python -m course_utils finetune tickets.csv --text-column message --label-column queue --out runs/tickets
   python -m course_utils finetune train.csv --test test.csv --model smollm2 --out runs/bigger
+  python -m course_utils finetune messy.csv --labels billing delivery fault --out runs/mended
   python -m course_utils finetune mine.jsonl --model gpt2 --lora --epochs 2 --out runs/lora
   python -m course_utils finetune hub:owner/name --out runs/hub          (a data set of the hub: needs a network)
 after Ctrl-C, a crash or a power cut, the same command with --resume goes on where it stopped""",
@@ -102,6 +103,10 @@ def add_finetune(parser: Parser) -> None:
     )
     parser.add_argument("--validation", metavar="FILE", help="validation rows (default: drawn from DATA)")
     parser.add_argument("--test", metavar="FILE", help="test rows (default: drawn from DATA)")
+    parser.add_argument(
+        "--labels", nargs="+", metavar="LABEL",
+        help="the valid labels: others are mended towards the nearest, or dropped (default: all that occur)",
+    )  # fmt: skip
     parser.add_argument("--epochs", type=count, help="at most so many passes over the data (default: the model's)")
     parser.add_argument("--batch-size", type=count, help="rows in a batch (16)")
     parser.add_argument("--accumulate", type=count, help="batches in a step (1); more of them save memory")

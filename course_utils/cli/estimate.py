@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from datasets import Dataset
 
+from course_utils.data import count_tokens
 from course_utils.history import FineTuneSettings
 from course_utils.pipeline import LengthBuckets, steps_in_epoch
 from course_utils.training import train_and_validate
@@ -59,17 +60,17 @@ def expected_seconds(model, train: Dataset, validation: Dataset, settings: FineT
     tokens = sum(batches[first * group : wanted * group])
     per_token = (marks[-1] - marks[first]) / tokens
     epoch = per_token * sum(batches)
-    validating = per_token * FORWARD_SHARE * sum(len(ids) for ids in validation["input_ids"])
+    validating = per_token * FORWARD_SHARE * count_tokens(validation).sum()
     remaining = max(0, (settings.steps or settings.epochs * steps_per_epoch) - done) / steps_per_epoch
     return remaining * (epoch + validating)
 
 
 def padded_tokens(train: Dataset, settings: FineTuneSettings) -> list[int]:
     """How many tokens each batch of the first epoch has, padding included, in the order of training."""
-    lengths = [len(ids) for ids in train["input_ids"]]
+    lengths = count_tokens(train)
     buckets = LengthBuckets(lengths, settings.batch_size, settings.seed)
     buckets.set_epoch(1)
-    return [len(batch) * max(lengths[i] for i in batch) for batch in buckets]
+    return [len(batch) * int(lengths[batch].max()) for batch in buckets]
 
 
 def in_words(seconds: float) -> str:

