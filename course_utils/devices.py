@@ -29,7 +29,8 @@ def pick_device() -> torch.device:
 
 # --- bf16 -------------------------------------------------------------------------------------------------------
 
-WIDE = 512  # below this width a model's matrices are so small that converting them costs what computing faster saves
+PRECISIONS = ("auto", "fp32", "bf16")
+WIDE, NARROW = 512, 256  # widths from which predictions, and training, gain by bf16 where the processor has it
 
 
 @cache
@@ -52,13 +53,16 @@ def bf16_pays(kind: str = "cpu") -> bool:
     return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
 
 
-def mixed_precision(model: torch.nn.Module) -> AbstractContextManager:
-    """A context in which a model computes its matrix products in bf16 where that is faster, and all else in fp32.
+def mixed_precision(model: torch.nn.Module, precision: str = "auto") -> AbstractContextManager:
+    """A context in which a model computes its matrix products in bf16, and all else in fp32.
 
     The weights stay fp32, and so do sums, norms and losses. bf16 keeps 8 bits of a number, about 3 digits. Micikevicius
-    et al. 2018, arXiv:1710.03740.
+    et al. 2018, arXiv:1710.03740. With `precision` "auto" that happens only where it is faster: on machines that are
+    built for it, with matrices large enough to repay the conversion. A model of width `NARROW` to `WIDE` uses it while
+    it trains and predicts in fp32, so that a prediction does not depend on what else is in the batch.
     """
     kind = next(model.parameters()).device.type
-    if model.config.hidden_size < WIDE or kind == "mps" or not bf16_pays(kind):
-        return nullcontext()
-    return torch.autocast(kind, torch.bfloat16)
+    wide = model.config.hidden_size >= (NARROW if model.training else WIDE)
+    if precision == "bf16" or (precision == "auto" and wide and kind != "mps" and bf16_pays(kind)):
+        return torch.autocast(kind, torch.bfloat16)
+    return nullcontext()

@@ -33,6 +33,7 @@ from transformers import (
 )
 
 from course_utils.architecture import check_layout, classifier_class, match_vocabulary, prepare_config
+from course_utils.speed import ATTENTION
 
 # The classification head is new on purpose, and loading takes a blink: reports and bars about them would only alarm.
 transformers.utils.logging.set_verbosity_error()
@@ -183,6 +184,12 @@ def load_weights(kind: type, name: str, config: PreTrainedConfig, fresh_head: bo
     return model
 
 
+def finish_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Make a model fit its tokenizer and compute attention the fast way; in place, returns it."""
+    model.set_attn_implementation(ATTENTION)
+    return match_vocabulary(model, tokenizer)
+
+
 def load_language_model(name: str = "gpt2-mini") -> PreTrainedModel:
     """Load a pre-trained GPT with its language-model head, on the CPU, in fp32 and evaluation mode.
 
@@ -193,7 +200,7 @@ def load_language_model(name: str = "gpt2-mini") -> PreTrainedModel:
     model = load_weights(AutoModelForCausalLM, name, config)
     model.generation_config.use_cache = True
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return match_vocabulary(model, tokenizer).eval()
+    return finish_model(model, tokenizer).eval()
 
 
 def load_classifier(
@@ -231,7 +238,7 @@ def load_classifier(
         head = model.score.weight.data
         model = load_weights(kind, name, config, fresh_head=True)
         model.score.weight.data.copy_(head)
-    return match_vocabulary(model, load_tokenizer(name)).train()
+    return finish_model(model, load_tokenizer(name)).train()
 
 
 # --- a fine-tuned classifier ------------------------------------------------------------------------------------
@@ -262,4 +269,4 @@ def load_fine_tuned(folder: str | Path) -> tuple[PreTrainedModel, PreTrainedToke
     kind = classifier_class(config, getattr(config, "pooling", "last"))
     config.use_cache = False
     model, tokenizer = load_weights(kind, folder, config), load_tokenizer(folder)
-    return match_vocabulary(model, tokenizer).eval(), tokenizer
+    return finish_model(model, tokenizer).eval(), tokenizer

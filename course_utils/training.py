@@ -29,6 +29,7 @@ from course_utils.devices import mixed_precision, processes
 from course_utils.evaluation import Evaluation, check_labels, predict_logits
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings, record_validation, update_best
 from course_utils.pipeline import make_loader, make_optimizer, make_scheduler, steps_in_epoch
+from course_utils.speed import skip_unread_tokens
 
 SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the last one is older than this
 
@@ -38,7 +39,8 @@ SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the l
 
 def classification_loss(model, batch: dict[str, torch.Tensor], label_smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy in nats, summed over the rows of a batch."""
-    logits = model(input_ids=batch["input_ids"]).logits
+    with skip_unread_tokens(getattr(model, "module", model), batch["input_ids"]):
+        logits = model(input_ids=batch["input_ids"]).logits
     return F.cross_entropy(logits.float(), batch["labels"], label_smoothing=label_smoothing, reduction="sum")
 
 
@@ -57,8 +59,9 @@ def group_batches(loader, count: int) -> Iterator[list[dict]]:
 
 
 def add_gradients(
-    model, batches: list[dict], loss_of=classification_loss, label_smoothing: float = 0.0, before_batch=lambda: None
-) -> float:
+    model, batches: list[dict], loss_of=classification_loss, label_smoothing: float = 0.0, before_batch=lambda: None,
+    precision: str = "auto",
+) -> float:  # fmt: skip
     """Forward and backward over the batches of one step; return the mean loss over their rows.
 
     Each process works on its own rows. PyTorch then takes the mean of the processes' gradients, hence the factor.
@@ -72,7 +75,7 @@ def add_gradients(
         factor = state.num_processes / rows  # over the rows of the whole step, so that each row counts the same
         if len(own["labels"]) == 0:  # too few rows for all: take part, for the others wait, but add nothing
             own, factor = {name: tensor[:1].to(device) for name, tensor in batch.items()}, 0.0
-        with mixed_precision(getattr(model, "module", model)):
+        with mixed_precision(getattr(model, "module", model), precision):
             loss = loss_of(model, own, label_smoothing) * factor
         loss.backward()
         total += loss.detach()
@@ -131,7 +134,9 @@ def train_and_validate(
             for group, share in zip(optimizer.param_groups, shares, strict=True):
                 group["lr"] = rate * share * factor
             model.train()
-            loss = add_gradients(wrapped, next(batches), loss_of, settings.label_smoothing, before_batch)
+            loss = add_gradients(
+                wrapped, next(batches), loss_of, settings.label_smoothing, before_batch, settings.precision
+            )
             if not math.isfinite(loss):
                 raise Diverged(loss, rate, history)
             nn.utils.clip_grad_norm_(parameters, settings.clip)

@@ -16,7 +16,8 @@ def model(any_tiny):
 
 @pytest.fixture
 def narrow_is_wide(monkeypatch):
-    monkeypatch.setattr(devices, "WIDE", 1)
+    for width in ("NARROW", "WIDE"):
+        monkeypatch.setattr(devices, width, 1)
 
 
 def in_bf16() -> bool:
@@ -35,6 +36,21 @@ def test_narrow_models_stay_in_fp32(model, monkeypatch):
     monkeypatch.setattr(devices, "bf16_pays", lambda kind: True)
     with devices.mixed_precision(model):
         assert not in_bf16()
+
+
+def test_models_in_between_train_in_bf16_and_predict_in_fp32(model, monkeypatch):
+    monkeypatch.setattr(devices, "bf16_pays", lambda kind: True)
+    monkeypatch.setattr(devices, "NARROW", model.config.hidden_size)
+    for training in (True, False):
+        with devices.mixed_precision(model.train(training)):
+            assert in_bf16() == training
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_precision_that_is_named_is_used_whatever_pays(model, narrow_is_wide, monkeypatch, precision):
+    monkeypatch.setattr(devices, "bf16_pays", lambda kind: precision == "fp32")
+    with devices.mixed_precision(model, precision):
+        assert in_bf16() == (precision == "bf16")
 
 
 @pytest.mark.parametrize("faster", ["bfloat16", "float32"])
