@@ -2,16 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+BOOK := .venv/book-ready
 # JupyterLab refuses to run as root, as in a container, unless told that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test notebooks experiments style clean
+.PHONY: help lab test test-slow notebooks book experiments benchmark style clean
 
 help:
 	@echo "make lab        set up, then open JupyterLab at lesson 1"
 	@echo "make test       set up, then run every test, the notebooks included"
+	@echo "make test-slow  run the tests that take minutes: faults planted in copies, every cell run twice"
 	@echo "make notebooks  run every lesson and store its outputs"
+	@echo "make book       build a site of all lessons for reading, as they are stored, in build/book"
 	@echo "make experiments  measure what the labs and lessons compare, over seeds (hours; can be stopped and started again)"
+	@echo "make benchmark  measure how fast the course trains beside what people use (40 minutes, on an idle machine)"
 	@echo "make style      format the code and check it"
 	@echo "make clean      remove what make made"
 
@@ -30,14 +34,27 @@ lab: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow tests
+
 notebooks: $(READY)
 	$(BIN)/python tests/store_outputs.py
 
+$(BOOK): $(READY) requirements-book.txt
+	$(BIN)/python -m pip install --quiet -r requirements-book.txt
+	@touch $(BOOK)
+
+book: $(BOOK)
+	$(BIN)/python docs/book/build.py
+
 experiments: $(READY)
 	$(BIN)/python -m course_utils.experiments
+
+benchmark: $(READY)
+	$(BIN)/python tests/benchmarks/run.py
 
 style: $(READY)
 	$(BIN)/ruff format . && $(BIN)/ruff check .
 
 clean:
-	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,159 @@
+"""How fast the course trains, beside what people use; writes data/results/benchmark.json.
+
+    make benchmark                                     all of it, about 40 minutes on two cores
+    .venv/bin/python tests/benchmarks/run.py --quick   gpt2-mini only, on few tickets
+
+Ways to train alternate, each in a process of its own; what is reported are medians over the rounds and their ratios,
+because seconds are another machine's affair. Run it on a machine that does nothing else.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parent.parent / "data" / "results" / "benchmark.json"
+SIZE = 2048  # of the matrices that measure what the machine can do
+
+
+# --- what the machine can do --------------------------------------------------------------------------------------
+
+
+def measure_rate(dtype: torch.dtype, rounds: int = 5) -> float:
+    """Matrix products of this machine in GFLOP/s, the best of some rounds."""
+    matrix, best = torch.ones(SIZE, SIZE, dtype=dtype), float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        matrix @ matrix
+        best = min(best, time.perf_counter() - start)
+    return 2 * SIZE**3 / best / 1e9
+
+
+def describe_machine() -> dict:
+    """Processor, cores, threads, versions, and the rates of matrix products."""
+    cpuinfo = Path("/proc/cpuinfo")  # only Linux has it
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(), "python": platform.python_version(),
+        "packages": {name: version(name) for name in ("torch", "transformers", "accelerate")},
+        "gflops": {"fp32": round(measure_rate(torch.float32)), "bf16": round(measure_rate(torch.bfloat16))},
+    }  # fmt: skip
+
+
+# --- ways to train ------------------------------------------------------------------------------------------------
+
+
+def run_script(code: list[str]) -> dict:
+    """Run a Python script in a process of its own; what it prints last is JSON."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "PYTHONPATH": str(HERE.parent.parent)}
+    done = subprocess.run([sys.executable, *code], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{' '.join(code)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def compare_ways(model: str, ways: list[str], rows: int, batch: int, rounds: int) -> dict:
+    """Train with each way in turn, `rounds` times; medians, and how many times faster the course is than each."""
+    runs = {way: [] for way in ways}
+    for number in range(rounds):
+        for way in ways:
+            run = run_script([str(HERE / "ways.py"), way, model, str(rows), str(batch)])
+            runs[way].append(run)
+            print(f"{model} {way} round {number + 1}: {run['seconds']:.1f} s", flush=True)
+    table = {way: summarize_runs(of_way) for way, of_way in runs.items()}
+    ratios = {
+        way: round(table[way]["seconds"] / table["course"]["seconds"], 2) for way in ways if way != "course"
+    }  # fmt: skip
+    return {"rows": rows, "batch": batch, "rounds": rounds, "ways": table, "ratios": ratios}
+
+
+def summarize_runs(runs: list[dict]) -> dict:
+    """Medians over rounds of one way."""
+    middle = {name: statistics.median(run[name] for run in runs) for name in ("seconds", "peak_mib", "macro_f1")}
+    flops = 6 * runs[0]["matrices"] * runs[0]["tokens"]  # forward 2, backward 4, for each parameter and real token
+    return {
+        "seconds": round(middle["seconds"], 2), "examples_per_second": round(runs[0]["rows"] / middle["seconds"], 1),
+        "tokens_per_second": round(runs[0]["tokens"] / middle["seconds"]), "peak_mib": round(middle["peak_mib"]),
+        "macro_f1": round(middle["macro_f1"], 3), "gflops": round(flops / middle["seconds"] / 1e9, 1),
+        "all_seconds": [round(run["seconds"], 2) for run in runs],
+    }  # fmt: skip
+
+
+def share_of_rate(gflops: float, rates: dict[str, float]) -> dict[str, float]:
+    """Useful work of the course's training as a share of what the machine does in matrix products alone."""
+    return {precision: round(gflops / rate, 2) for precision, rate in rates.items()}
+
+
+# --- the rest -----------------------------------------------------------------------------------------------------
+
+OTHERS = """
+import json, time
+clock = time.perf_counter
+start = clock(); import course_utils; imported = clock() - start
+from course_utils.data import QUEUES, load_ticket_splits, tokenize
+from course_utils.evaluation import predict_logits
+from course_utils.models import load_classifier, load_tokenizer
+start = clock(); model = load_classifier(QUEUES).eval(); loaded = clock() - start
+tokenizer, splits = load_tokenizer(), load_ticket_splits()
+start = clock(); data = tokenize(splits, tokenizer); prepared = clock() - start
+ids = data["test"]["input_ids"]
+predict_logits(model, ids[:64])
+start = clock(); predict_logits(model, ids); predicted = clock() - start
+start = clock(); [predict_logits(model, [row]) for row in ids[:50]]; single = clock() - start
+rows = sum(len(part) for part in data.values())
+print(json.dumps({
+    "import_seconds": round(imported, 2), "load_seconds": round(loaded, 2),
+    "prepared_rows_per_second": round(rows / prepared), "predicted_tickets_per_second": round(len(ids) / predicted),
+    "milliseconds_for_one_ticket": round(1000 * single / 50, 1),
+}))
+"""
+
+
+def write(results: dict, out: Path) -> None:
+    """Write what there is so far: a stopped benchmark leaves what it measured."""
+    out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def main() -> None:
+    """Measure and write, piece by piece."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="gpt2-mini only, few tickets, one round")
+    parser.add_argument("--out", type=Path, default=OUT, help="where the results go (default: %(default)s)")
+    options = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    from means import measure_means
+    from ways import WAYS, load_data
+
+    from course_utils.models import load_tokenizer
+
+    results = {"machine": describe_machine()}
+    rates = results["machine"]["gflops"]
+    rows, rounds = (96, 1) if options.quick else (1024, 3)
+    mini = compare_ways("gpt2-mini", list(WAYS), rows, 16, rounds)
+    results |= {"ratios": mini["ratios"], "matmul_share": share_of_rate(mini["ways"]["course"]["gflops"], rates)}
+    results["models"] = {"gpt2-mini": mini}
+    write(results, options.out)
+    train, _ = load_data(load_tokenizer(), 256)
+    results["means"] = measure_means(train, rounds)
+    results["others"] = run_script(["-c", OTHERS])
+    write(results, options.out)
+    if not options.quick:
+        for model, batch in (("smollm2", 16), ("gpt2-shape", 8)):
+            results["models"][model] = compare_ways(model, ["course", "trainer", "trainer_tuned"], 64, batch, 2)
+            write(results, options.out)
+    print(json.dumps({name: results[name] for name in ("ratios", "matmul_share")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
