@@ -112,7 +112,8 @@ def plot_reading(tokens: Sequence[str], pads: int) -> Figure:
         face, hatch = (PALE, "") if i < count else (GREY, "///")
         axes.add_patch(Rectangle((i - 0.46, -0.3), 0.92, 0.6, facecolor=face, hatch=hatch, edgecolor="#777777"))
         style = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}} if i >= count else {}
-        axes.text(i, 0, plain(token.strip()), ha="center", va="center", fontsize=9, **style)
+        word = plain(token.strip())
+        axes.text(i, 0, word, ha="center", va="center", fontsize=9 if len(word) < 6 else 7, **style)
     last = count - 1
     notes = [
         (0, "first token:\nhas seen 1 token", "✗", "left"),
@@ -174,7 +175,7 @@ def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
     scale = 2.6 / max(outputs, inputs)  # inches a row or column
     gap, below = 1.0, 0.75
     sizes = {"W": (inputs, outputs), "B": (rank, outputs), "A": (inputs, rank)}
-    width = sum(columns for columns, _ in sizes.values()) * scale + 2 * gap + 1.6
+    width = sum(columns for columns, _ in sizes.values()) * scale + 2 * gap + 1.2
     figure = plt.figure(figsize=(width, outputs * scale + below + 0.1))
     axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(-below, outputs * scale + 0.1))
     axes.axis("off")
@@ -188,7 +189,8 @@ def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
                 (x, low), columns * scale, rows * scale, facecolor=face, hatch=hatch, edgecolor="black", linewidth=0.6
             )
         )
-        note = f"{name}, {'frozen' if name == 'W' else 'learns'}\n{rows} × {columns}\n{rows * columns:,}"
+        shape = f"{rows} outputs × {columns} inputs" if name == "W" else f"{rows} × {columns}"
+        note = f"{name}, {'frozen' if name == 'W' else 'learns'}\n{shape}\n{rows * columns:,}"
         axes.text(x + columns * scale / 2, low - 0.08, note, ha="center", va="top", fontsize=9)
         x += columns * scale + gap
     share = rank * (inputs + outputs) / (inputs * outputs)
@@ -200,15 +202,18 @@ def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
 
 
 def plot_trainable(counts: dict[str, int]) -> Figure:
-    """How many parameters each named variant trains, as bars on a log axis."""
+    """How many parameters each named variant trains, as dots on a log axis (a bar would have no honest beginning)."""
     figure, axes = plt.subplots(figsize=(8, 0.4 * len(counts) + 1), layout="constrained")
-    rows = range(len(counts))[::-1]
-    bars = axes.barh(rows, list(counts.values()), color=ORANGE, edgecolor="#555555")
-    axes.bar_label(bars, labels=[f"{count:,}" for count in counts.values()], padding=3)
-    axes.set_yticks(rows, map(plain, counts))
+    counts = dict(sorted(counts.items(), key=lambda item: item[1]))
+    axes.plot(list(counts.values()), range(len(counts)), "o", color=ORANGE, markeredgecolor="#555555", markersize=9)
+    for row, count in enumerate(counts.values()):
+        axes.text(count * 1.5, row, f"{count:,}", va="center")
+    axes.set_yticks(range(len(counts)), map(plain, counts))
+    axes.grid(axis="x", alpha=0.3)
     low, high = min(counts.values()), max(counts.values())
     axes.set(
-        xscale="log", xlim=(low / 3, high * 8), xlabel="trainable parameters (log axis)", title="What is left to train"
-    )
+        xscale="log", xlim=(low / 3, high * 8), xlabel="trainable parameters (log axis)", title="What is left to train",
+        ylim=(-0.6, len(counts) - 0.4),
+    )  # fmt: skip
     most, least = max(counts, key=counts.get), min(counts, key=counts.get)
     return close(figure, f"{most!r} trains {high / low:,.0f} times as many parameters as {least!r}")
