@@ -1,4 +1,4 @@
-"""Lesson 7: read a run from its curves: find a learning rate in a range test, say in words what is wrong."""
+"""Lessons 7 and 8: read a run from its curves: its noise, a good rate, what is wrong, where it would have stopped."""
 
 import math
 from collections.abc import Sequence
@@ -6,12 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from course_utils.history import FineTuneSettings, History, update_best
+
 WINDOW = 10
 
 
 def running_mean(values: Sequence[float], window: int = WINDOW) -> np.ndarray:
     """Mean of the last `window` values at every place, fewer at the start; shape as given."""
     return pd.Series(values, dtype=float).rolling(window, min_periods=1).mean().to_numpy()
+
+
+def noise(losses: Sequence[float]) -> float:
+    """How far the loss of a step lies from its course: standard deviation in nats, from neighbouring steps.
+
+    The difference of two neighbours has hardly any of the course in it, and twice the variance of one. Needs two steps.
+    """
+    return float(np.std(np.diff(losses)) / math.sqrt(2))
 
 
 def read_range_test(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float | None]:
@@ -31,6 +41,20 @@ def read_range_test(rates: Sequence[float], losses: Sequence[float]) -> tuple[fl
     above = np.flatnonzero(smoothed[lowest:] > smoothed[0]) + lowest
     steepest = int(np.argmin(slope[: lowest + 1]))
     return float(10 ** middles[steepest]), float(10 ** middles[above[0]]) if len(above) else None
+
+
+def replay_stop(history: History, monitor: str, patience: int) -> tuple[int, int]:
+    """Where early stopping would have ended a run that was not stopped: (step of the end, step of the weights kept).
+
+    A stopped run is the beginning of the long one, so the long one's validations tell.
+    """
+    settings, replayed = FineTuneSettings(monitor=monitor, patience=patience), History()
+    for row in history.validations:
+        replayed.validations.append(row)
+        update_best(replayed, settings)
+        if replayed.ended == "stopped early":
+            break
+    return replayed.validations[-1]["step"], replayed.best_step
 
 
 def diagnose(run) -> str:
@@ -60,18 +84,22 @@ def diagnose(run) -> str:
     return f"The loss has fallen by ≈ {fall:.2f} since step 10{end}"
 
 
-def describe_run(run) -> str:
-    """The facts of the chart as one line of text; ≈ stands before what was measured on a trained network."""
+def describe_run(run, hidden: bool = False) -> str:
+    """The facts of the chart as one line of text; ≈ stands before what was measured on a trained network.
+
+    `hidden` leaves out the learning rate and the diagnosis, for a learner who is to find them.
+    """
     history = run.history
     if run.state == "failed":
         return f"The run failed. {run.message}"
     if not history.loss:
         return f"{run.state.capitalize()}: no step done yet."
     place = f", step {len(history.loss)} of" if run.is_going else f" after {len(history.loss)} of"
+    spread = f", noise ≈ {noise(history.loss):.2f}" if len(history.loss) > WINDOW else ""
     parts = [
         f"{run.state.capitalize()}{place} {run.steps} steps",
-        f"loss ≈ {history.loss[-1]:.2f} (mean of 10 steps: ≈ {running_mean(history.loss)[-1]:.2f})",
-        f"learning rate {history.learning_rate[-1]:.2g}",
+        f"loss ≈ {history.loss[-1]:.2f} (mean of 10 steps: ≈ {running_mean(history.loss)[-1]:.2f}{spread})",
+        f"learning rate {'hidden' if hidden else format(history.learning_rate[-1], '.2g')}",
     ]
     if history.validations:
         last, best = history.validations[-1], history.best or history.validations[0]
@@ -80,4 +108,5 @@ def describe_run(run) -> str:
         parts.append(f"validation macro-F1 ≈ {last['macro_f1']:.2f} ({there})")
     if run.is_going:
         parts.append(f"{run.speed:.1f} steps/s")
-    return "; ".join(parts) + ". " + diagnose(run)
+    last = "Too low, right or too high? Say it before you press Reveal." if hidden else diagnose(run)
+    return "; ".join(parts) + ". " + last

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from course_utils.diagnosis import diagnose, read_range_test, running_mean
+from course_utils.diagnosis import describe_run, diagnose, noise, read_range_test, replay_stop, running_mean
 from course_utils.history import History
 
 
@@ -63,3 +63,33 @@ def test_the_state_of_a_run_is_said_in_words(loss, words):
 
 def test_a_run_that_gives_one_answer_to_all_is_called_stuck():
     assert "nearly every message into 'delivery'" in diagnose(make_run([2.05] * 60, commonest_share=0.99))
+
+
+def test_noise_is_the_spread_around_the_course_and_not_the_course():
+    rng = np.random.default_rng(0)
+    course = np.linspace(8, 1, 4000)
+    assert noise(course) < 1e-6
+    assert noise(course + rng.normal(0, 0.3, 4000)) == pytest.approx(0.3, rel=0.05)
+
+
+def test_a_hidden_run_tells_neither_its_rate_nor_what_is_wrong():
+    run = make_run([2.08] * 60)
+    run.history.learning_rate, run.steps, run.is_going = [0.1] * 60, 60, False
+    run.settings, run.history.validations = SimpleNamespace(monitor="macro_f1"), []
+    assert "learning rate 0.1." in describe_run(run) and "stuck" in describe_run(run)
+    hidden = describe_run(run, hidden=True)
+    assert "0.1" not in hidden and "stuck" not in hidden and hidden.endswith("before you press Reveal.")
+
+
+def test_a_long_run_tells_where_a_stopped_one_would_have_ended():
+    rows = zip([2.0, 1.8, 1.9, 2.1, 2.4], [0.1, 0.2, 0.1, 0.15, 0.4], strict=True)
+    history = History(
+        validations=[
+            {"step": 10 * i, "validation_loss": loss, "macro_f1": score, "accuracy": score}
+            for i, (loss, score) in enumerate(rows, start=1)
+        ]
+    )
+    assert replay_stop(history, "validation_loss", 1) == (30, 20)
+    assert replay_stop(history, "validation_loss", 3) == (50, 20)
+    assert replay_stop(history, "macro_f1", 2) == (40, 20)
+    assert replay_stop(history, "macro_f1", 3) == (50, 50)

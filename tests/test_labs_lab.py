@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from course_utils.architecture import set_dropout
 from course_utils.labs import LearningRateLab
 from course_utils.labs import lab as lab_module
 from tests.hands import Gate, click, wait_for
@@ -102,8 +103,9 @@ def test_stop_ends_the_run_after_the_small_batch_in_hand(endless):
     lab, gate, rows = endless, Gate(), []
 
     def hold_in_the_second(model, inputs, output):
-        rows.append(len(output.logits))
-        if len(rows) == 2:
+        if model.training:  # and not when it labels the five messages
+            rows.append(len(output.logits))
+        if model.training and len(rows) == 2:
             gate.pass_through()
 
     hook = lab.model.register_forward_hook(hold_in_the_second)
@@ -164,19 +166,19 @@ def test_reset_while_a_run_is_finishing_clears_the_chart_when_it_has_ended(lab, 
 
 
 def test_a_new_run_waits_for_the_last_picture_of_the_one_before(lab, monkeypatch):
-    gate, made, describe, said = Gate(), threading.Event(), lab_module.describe_run, []
+    gate, made, describe, said = Gate(), threading.Event(), LearningRateLab.describe, []
 
     def hold_at_the_end(run):
         if run.state == "finished":
             gate.pass_through()
-        return describe(run)
+        return describe(lab, run)
 
     def make_run(**options):
         run = LearningRateLab.make_run(lab, **options)
         made.set()
         return run
 
-    monkeypatch.setattr(lab_module, "describe_run", hold_at_the_end)
+    monkeypatch.setattr(lab, "describe", hold_at_the_end)
     lab.steps = 20
     click(lab, "Run")
     gate.wait()
@@ -214,8 +216,61 @@ def test_with_and_without_widgets_the_numbers_are_the_same(lab):
 def test_earlier_runs_stay_for_comparison_without_their_networks(lab):
     for rate in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e-3):
         lab.run(steps=2, learning_rate=rate)
-    assert [run.name for run in lab.earlier] == [f"{rate:.1e}, constant" for rate in (1e-3, 1e-2, 1e-1)]
+    lab.run(steps=2, batch_size=4)
+    shown = [run.name for run in lab.earlier]
+    assert shown == [f"learning rate {rate}, batch size 16" for rate in ("0.01", "0.1", "0.001")]
     assert all(run.model is None for run in lab.earlier)
+    assert "Beside it, learning rate 0.01, batch size 16: mean loss ≈" in lab.words()
+
+
+def test_runs_are_named_by_the_settings_in_which_they_differ(lab):
+    for size in (4, 32):
+        lab.run(steps=2, batch_size=size)
+    lab.words()
+    assert [lab.earlier[0].name, lab.current.name] == ["batch size 4", "batch size 32"]
+
+
+def test_the_messages_are_labelled_while_the_network_learns_and_by_its_best_weights_at_the_end(lab):
+    assert lab.tickets.probabilities is None and "five messages" not in lab.words()
+    lab.steps = 200
+    seen = []
+    lab.chart.observe(lambda change: seen.append(lab.tickets.probabilities), "value")
+    click(lab, "Run")
+    assert lab.current.wait(120)
+    first, last = seen[0], lab.tickets.probabilities
+    assert first.shape == (5, 8) and not (first == last).all()
+    assert last.sum(axis=1) == pytest.approx([1] * 5)
+    lab.tickets.ask(lab.model)  # the network has its best weights back
+    assert (lab.tickets.probabilities == last).all()
+    assert "Of the five messages ≈ " in lab.status.value and "billing ≈ " in lab.status.value
+    click(lab, "Reset")
+    assert lab.tickets.probabilities is None
+
+
+def test_labelling_the_messages_changes_no_number_of_a_run_with_dropout(lab, monkeypatch):
+    monkeypatch.setattr(lab_module, "REDRAW", 0)
+    set_dropout(lab.model, 0.3)
+    lab.run(steps=6)
+    alone = lab.current.history.loss
+    lab.steps = 6
+    click(lab, "Run")
+    assert lab.current.wait(120)
+    assert lab.current.history.loss == pytest.approx(alone)
+
+
+def test_what_fails_while_it_labels_the_messages_does_not_end_the_training(lab, monkeypatch):
+    monkeypatch.setattr(type(lab.tickets), "forget", lambda tickets: None)
+    asked = []
+
+    def ask(model):
+        asked.append(lab.current and lab.current.outcome)
+        if not asked[-1]:
+            raise ValueError("no")
+
+    monkeypatch.setattr(lab.tickets, "ask", ask)
+    click(lab, "Run")
+    assert lab.current.wait(120)
+    assert lab.current.state == "finished" and asked[-1] == "finished"
 
 
 def test_an_error_in_the_thread_is_shown_as_text_not_as_html(lab, monkeypatch):
@@ -256,7 +311,7 @@ def test_every_control_has_a_name_and_the_fallback_is_a_sentence(lab):
 def test_the_static_figure_says_the_same_as_the_live_text(lab, capsys):
     lab.run(steps=12)
     figure = lab.figure()
-    assert len(figure.axes) == 3
+    assert len(figure.axes) == 4  # three charts, and the messages
     assert lab.words() in capsys.readouterr().out
 
 

@@ -42,17 +42,62 @@ def test_the_number_beside_the_slider_follows_it_and_leads_it(lab):
     assert (number.min, number.max) == (1e-6, 1)
 
 
-def test_presets_set_the_rate_and_a_plain_schedule(lab):
-    lab.set(schedule="linear", warmup_share=0.3)
-    lab.preset.value = "too high"
-    values = [lab.controls[name].value for name in ("learning_rate", "schedule", "warmup_share")]
-    assert values == [lab.presets["too high"], "constant", 0.0]
+def test_a_preset_has_a_rate_of_its_own_which_is_hidden_until_it_is_revealed(lab):
+    history = lab.run(steps=15, preset="D")
+    assert set(history.learning_rate) == {lab.presets["D"]}
+    assert "learning rate hidden" in lab.words() and "before you press Reveal" in lab.words()
+    assert "too high" not in lab.words().replace("Too low, right or too high?", "")
+    assert not lab.figure().axes[2].lines
+    click(lab, "Reveal")
+    assert "learning rate 0.1;" in lab.status.value and "D is far too high (0.1)" in lab.status.value
+    assert lab.figure().axes[2].lines
+    lab.run(steps=2, preset="A")
+    assert lab.words().count("preset D (0.1)") == 1
+    click(lab, "Reset")
+    assert not lab.revealed and lab.words() == "Press Run."
+
+
+def test_all_presets_can_be_read_by_code_and_are_revealed_with_what_they_are(lab):
+    assert sorted(lab.presets) == sorted(lab.kinds) == list("ABCD")
+    assert lab.reveal()["B"] == "too low, 1e-05"
+    assert lab.presets["B"] < lab.presets["C"] < lab.presets["A"] < lab.presets["D"]
+
+
+def test_a_rate_of_ones_own_ends_the_preset(lab):
+    lab.set(preset="B")
+    assert lab.make_run().settings.learning_rate == lab.presets["B"]
+    lab.controls["learning_rate"].value = 0.02
+    assert lab.controls["preset"].value == "" and lab.make_run().settings.learning_rate == pytest.approx(0.02)
+    lab.set(preset="B")
+    assert set(lab.run(steps=1, learning_rate=0.02).learning_rate) == {0.02}  # the rate that the slider has already
+
+
+def test_a_rate_turned_by_hand_is_in_the_name(lab):
+    lab.run(steps=2)
+    lab.start_run(lambda **options: turn_at(lab.make_run(**options), 3))
+    assert lab.current.wait(120)
+    lab.words()
+    assert [lab.earlier[0].name, lab.current.name] == ["", "turned at step 4"]
+
+
+def turn_at(run, step):
+    redraw = run.on_change
+
+    def turn(run):
+        if len(run.history.loss) == step:
+            run.set_learning_rate(0.5)
+        redraw(run)
+
+    run.on_change = turn
+    return run
 
 
 @pytest.mark.parametrize("wanted, size, count", [(4, 4, 1), (8, 8, 1), (16, 8, 2), (32, 8, 4)])
 def test_every_step_takes_the_rows_that_were_asked_for_in_batches_of_eight_at_most(lab, wanted, size, count):
     rows = []
-    hook = lab.model.register_forward_hook(lambda model, inputs, output: rows.append(len(output.logits)))
+    hook = lab.model.register_forward_hook(
+        lambda model, inputs, output: rows.append(len(output.logits)) if model.training else None
+    )
     lab.run(steps=1, batch_size=wanted)
     hook.remove()
     assert rows[:count] == [size] * count and size * count == wanted

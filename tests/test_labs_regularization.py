@@ -16,7 +16,6 @@ def lab(tiny):
 def test_early_stopping_counts_the_steps_it_saved(lab):
     lab.run(learning_rate=1e-1, patience=1, labels=4)
     run = lab.current
-    assert "patience 1" in run.name
     assert run.state == "stopped early"
     assert f"≈ {40 - len(run.history.loss)} of 40 steps saved" in lab.status.value
     assert f"Back to step ≈ {run.history.best_step}," in lab.status.value
@@ -28,7 +27,31 @@ def test_another_seed_draws_other_labels(lab):
     first = set(lab.current.train["text"])
     lab.run(steps=1, seed=1)
     assert set(lab.current.train["text"]) != first
-    assert "seed 1" in lab.current.name
+    lab.words()
+    assert [lab.earlier[0].name, lab.current.name] == ["seed 0", "seed 1"]
+
+
+def test_the_run_with_everything_off_stays_on_the_chart(lab):
+    lab.run(steps=1)
+    plain = lab.current
+    for dropout in (0.1, 0.3, 0.5):
+        lab.run(steps=1, dropout=dropout)
+    assert lab.earlier[0] is plain and len(lab.earlier) == 3
+    lab.words()
+    assert [run.name for run in lab.earlier] == ["all off", "dropout 0.1", "dropout 0.3"]
+    lab.run(steps=1, dropout=0.0, patience=1)
+    lab.run(steps=1, weight_decay=0.1)
+    assert lab.earlier[0] is plain
+    lab.words()
+    assert [run.name for run in lab.earlier] == ["all off", "dropout 0.5", "patience 1"]
+    assert lab.current.name == "patience 1, weight decay 0.1"
+
+
+def test_the_monitored_metric_picks_the_weights_that_are_kept(lab):
+    for metric, best in (("validation_loss", "idxmin"), ("macro_f1", "idxmax")):
+        rows = lab.run(learning_rate=1e-2, monitor=metric).table()
+        assert lab.current.history.best_step == getattr(rows[metric], best)()
+    assert "best macro-F1, restored" in [text.get_text() for text in lab.figure().axes[0].get_legend().get_texts()]
 
 
 def test_the_score_quoted_is_the_one_at_the_lowest_validation_loss(lab):

@@ -84,7 +84,16 @@ def test_the_chart_holds_the_point_when_the_words_do(lab):
     before = lab.chart.value
     lab.run()
     assert lab.chart.value != before
-    assert lab.figure().axes[0].texts[0].get_text() == "1"
+    assert lab.figure().axes[0].texts[0].get_text() == "1: pre-trained"
+
+
+def test_the_messages_are_shown_as_soon_as_a_network_has_been_asked(lab):
+    assert len(lab.figure().axes) == 1
+    lab.run()
+    assert len(lab.figure().axes) == 2 and "Of the five messages" in lab.words()
+    assert "Beside it" not in lab.words()
+    lab.run(contestant="TF-IDF")
+    assert len(lab.figure().axes) == 1
 
 
 def test_a_run_has_the_settings_of_its_recipe(lab):

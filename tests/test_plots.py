@@ -159,12 +159,21 @@ def test_a_run_is_drawn_over_its_steps_with_earlier_ones_and_changes_of_the_rate
     figure = Figure()
     plots.draw_runs(figure, run, [run, run, run])
     loss, score, rate = figure.axes
-    assert texts(figure) == ["run", "run", "run", "this run"]
-    assert len({line.get_linestyle() for line in loss.lines[:3]}) == 3
-    assert data(loss.lines[4])[1] == running_mean(run.history.loss).tolist()
+    assert texts(figure) == ["run", "run", "run", "this run: run"]
+    means, steps = loss.lines[0:8:2], loss.lines[1:8:2]  # every run has both, the current one too
+    assert len({line.get_linestyle() for line in means}) == 4
+    assert all(data(line)[1] == running_mean(run.history.loss).tolist() for line in means)
+    assert all(data(line)[1] == run.history.loss for line in steps)
     assert [data(line) for line in score.lines[:4]] == [([4, 8, 12], [0.3, 0.62, 0.5])] * 4
     assert rate.lines[3].get_ydata().tolist() == [0.1] * 12
     assert [axes.lines[-1].get_xdata()[0] for axes in figure.axes] == [5, 5, 5]
+
+
+def test_a_hidden_rate_is_not_drawn(run):
+    figure = Figure()
+    plots.draw_runs(figure, run, [run], hidden=[run])
+    assert [len(axes.lines) for axes in figure.axes] == [5, 3, 1]  # only the dotted line of the change
+    assert "hidden" in figure.axes[2].get_title()
 
 
 def test_a_rate_of_zero_has_no_place_on_a_log_axis(run):
@@ -185,11 +194,12 @@ def test_the_gap_is_shaded_between_both_losses_and_the_best_step_is_marked(run):
     figure = Figure()
     plots.draw_gap(figure, run, [run])
     loss, score = figure.axes
-    assert data(loss.lines[0])[0] == [4, 8, 12]
-    assert [data(line)[1] for line in loss.lines[1:3]] == [[1.0, 1.0, 1.0], [1.9, 1.8, 1.7]]
+    both = [[1.9, 1.8, 1.7], [1.0, 1.0, 1.0]]  # validation and training, of the earlier run as well
+    assert [data(line)[1] for line in loss.lines[:4]] == both * 2
+    assert [line.get_marker() for line in loss.lines[:4]] == ["s", "None", "o", "None"]
     assert data(score.lines[1]) == ([4, 8, 12], [0.3, 0.62, 0.5])
     assert [axes.lines[-1].get_xdata()[0] for axes in figure.axes] == [8, 8]
-    assert texts(figure) == ["validation, run", "training", "validation", "gap", "lowest validation loss, restored"]
+    assert texts(figure) == ["run", "this run: run", "its gap", "best step"]
 
 
 @pytest.mark.parametrize("draw", [plots.draw_runs, plots.draw_gap])

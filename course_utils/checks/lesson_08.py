@@ -31,6 +31,76 @@ def check_steps_used(steps_used) -> str:
     return "what early stopping saves is the rest of the run; what it risks is a best that would have come later."
 
 
+@exercise("a tensor of the same shape as the states", tensor)
+def check_drop_units(drop_units) -> str:
+    """`drop_units(states, p)`: dropout in training, with the numbers that are kept divided by 1 - p."""
+    states = torch.full((200, 300), 3.0)
+    with torch.random.fork_rng():  # the learner's own random numbers go on as if nothing had been drawn
+        torch.manual_seed(0)
+        result, again = drop_units(states, 0.25), drop_units(states, 0.25)
+        nothing = drop_units(states, 0.0)
+    require(bool((states == 3).all()), "you change the states that you are given: return a new tensor.")
+    require(result.shape == states.shape, f"shape (200, 300) goes in, {tuple(result.shape)} comes out: keep the shape.")
+    values, share = result.unique(), (result == 0).float().mean().item()
+    mean = float(result.double().mean())
+    require(share > 0, f"no number became 0; they are {round_all(values[:3])}: set each to 0 with probability p.")
+    require(not 0.7 < share < 0.8, "three in four became 0: p = 0.25 is the share that is dropped, not the one kept.")
+    alike = [bool((zeros.all(side) | ~zeros.any(side)).all()) for side in (0, 1) for zeros in [result == 0]]
+    require(not alike[0], "all rows lose the same columns: draw for each number, not once for each column.")
+    require(not alike[1], "whole rows become 0: draw for each number, not once for each row.")
+    require(0.23 < share < 0.27, f"p = 0.25, and a share of {share:.2f} became 0.")
+    require(not torch.equal(result, again), "two calls drop the same numbers: draw anew each time, without a seed.")
+    kept = float(values[values != 0].double().mean())
+    mistakes = {
+        3.0: "what is kept stays as it was, so the sum shrinks: divide it by 1 - p",
+        12.0: "you divide by p: divide by the share that is kept, 1 - p",
+        2.25: "you multiply by 1 - p: divide by it, so that the sum stays the same on average",
+        0.75: "you multiply by p: divide by the share that is kept, 1 - p",
+    }
+    hint_at_known(kept, mistakes)
+    require(len(values) == 2 and same(kept, 4), f"3 becomes 0 or 3 / 0.75 = 4, yours are {round_all(values[:4])}.")
+    require(abs(mean - 3) < 0.05, f"the mean should stay near 3, it is {mean:.2f}.")
+    require(bool((nothing == states).all()), "with p = 0 nothing is dropped, and nothing changes.")
+    return "no unit can rely on another one being there, and the next layer sees sums of the usual size."
+
+
+def tensors(value) -> list[torch.Tensor]:
+    """Read a list or tuple of tensors."""
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return [tensor(item) for item in value]
+
+
+@exercise("a list of tensors, one for each that was given", tensors)
+def check_decay_weights(decay_weights) -> str:
+    """`decay_weights(weights, rate, decay)`: what AdamW's weight decay makes of weights in one step."""
+    weights = [torch.full((2, 2), 2.0), torch.full((3,), 2.0), torch.tensor([[-1.0]])]
+    result = decay_weights([weight.clone() for weight in weights], 0.1, 0.5)
+    require(len(result) == 3, f"three tensors go in, {len(result)} come out.")
+    for weight, new in zip(weights, result, strict=True):
+        require(
+            weight.shape == new.shape, f"a tensor of shape {tuple(weight.shape)} becomes one of {tuple(new.shape)}."
+        )
+    mistakes = {
+        2.0: "the matrix has not changed: multiply it by 1 - rate * decay",
+        1.95: "you take the same amount from each weight: take a share of it, multiply by 1 - rate * decay",
+        1.0: "you multiply by 1 - decay: the pull is rate times decay",
+        1.8: "you multiply by 1 - rate: the pull is rate times decay",
+        0.1: "you multiply by rate * decay, which is what goes: 1 - rate * decay stays",
+        2.1: "you multiply by 1 + rate * decay: the weight grows instead of shrinking",
+        1.805: "that is two steps: multiply once",
+        0.8: "you take rate + decay: the pull is rate times decay",
+    }
+    hint_at_known(result[0][0, 0], mistakes)
+    require(same(result[0], torch.full((2, 2), 1.9)), f"2.0 becomes 1.9 with 0.1 and 0.5; yours {result[0][0, 0]:.3g}.")
+    require(same(result[2], [[-0.95]]), f"-1.0 becomes -0.95, nearer to zero; yours {result[2].item():.3g}.")
+    require(same(result[1], torch.full((3,), 2.0)), "biases and norms are spared: shrink only what has two dimensions.")
+    other = same(decay_weights([torch.tensor([[4.0]])], 0.5, 0.1)[0], [[3.8]])
+    slow = same(decay_weights([torch.tensor([[4.0]])], 0.01, 1.0)[0], [[3.96]])
+    require(other and slow, "right for a rate of 0.1 and a decay of 0.5, not for others: use the arguments.")
+    return "the pull is rate times decay, so a short run at a small rate hardly feels it."
+
+
 @exercise("a tensor of shape (rows, classes)", tensor)
 def check_smooth_targets(smooth_targets) -> str:
     """`smooth_targets(labels, classes, e)`: target probabilities of label smoothing, shape (rows, classes)."""

@@ -1,5 +1,6 @@
 """The controls of the labs: each has a name, and takes no value in silence that is not one of its own."""
 
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Real
 
@@ -49,3 +50,24 @@ def check_value(name: str, control: widgets.Widget, value) -> None:
     known = [option[1] if isinstance(option, tuple) else option for option in control.options]
     if value not in known:
         raise ValueError(f"The control {name!r} does not take {value!r}: choose among {', '.join(map(str, known))}.")
+
+
+def describe_value(control: widgets.Widget) -> str:
+    """What a control says, as a person reads it: the entry of a list, or a number."""
+    return f"{control.value:.2g}" if isinstance(control, widgets.FloatLogSlider) else str(control.label)
+
+
+def tell_apart(runs: Sequence[dict[str, str]], plain: str = "") -> list[str]:
+    """Name runs, each given as {setting: value}, by the settings in which they differ; number those that agree.
+
+    `plain` is the name of a run that has none of the settings in which others differ.
+    """
+    settings = dict.fromkeys(name for run in runs for name in run)
+    different = [name for name in settings if len({run.get(name) for run in runs}) > 1]
+    names = [", ".join(f"{name} {run[name]}" for name in different if name in run) or plain for run in runs]
+    again, count = Counter(names), Counter()
+    for i, name in enumerate(names):
+        if again[name] > 1:
+            count[name] += 1
+            names[i] = f"{name} (run {count[name]})" if name else f"run {count[name]}"
+    return names

@@ -4,7 +4,7 @@ import html
 import io
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import ipywidgets as widgets
 import matplotlib.pyplot as plt
@@ -14,9 +14,10 @@ from tqdm.auto import tqdm
 
 from course_utils import QUIET
 from course_utils.contestants import PIECE
-from course_utils.diagnosis import describe_run
+from course_utils.diagnosis import describe_run, running_mean
 from course_utils.history import History
-from course_utils.labs.controls import check_value, with_number
+from course_utils.labs.controls import check_value, describe_value, tell_apart, with_number
+from course_utils.labs.tickets import Tickets
 from course_utils.live import LiveTraining
 
 REDRAW = 0.3  # seconds between two pictures
@@ -35,14 +36,16 @@ class Lab:
     """A panel with one run at a time.
 
     `controls` maps a setting's name to its widget, `buttons` a button's to it; `view` is the whole lab as one widget;
-    `current` is the run of now or the last one, `earlier` are those before it.
+    `current` is the run of now or the last one, `earlier` are those before it; `tickets` are five messages that the
+    network labels at every picture.
     """
 
     title = "Lab"
-    inches = (10.5, 3.4)
+    inches = (10.5, 5.4)
+    plain = ""  # the name of a run in which nothing is switched on
 
-    def __init__(self, controls: dict[str, widgets.Widget], above: Sequence[widgets.Widget] = ()):
-        self.controls = controls
+    def __init__(self, controls: dict[str, widgets.Widget], tickets: Tickets):
+        self.controls, self.tickets = controls, tickets
         self.current: LiveTraining | None = None
         self.earlier: list[LiveTraining] = []
         self.notice = ""
@@ -54,8 +57,7 @@ class Lab:
         self.add_button("Stop", "end this run", self.stop)
         self.add_button("Reset", "stop, and clear the chart", self.reset)
         self.row = widgets.HBox(list(self.buttons.values()))
-        shown = [*above, *map(with_number, controls.values()), self.row, self.chart, self.status]
-        self.view = widgets.VBox(shown)
+        self.view = widgets.VBox([*map(with_number, controls.values()), self.row, self.chart, self.status])
         # Drawn on a canvas of its own, not by pyplot, which belongs to the main thread.
         self._figure = Figure(self.inches, dpi=90)
         self._drawing = threading.RLock()  # who holds it may change what is drawn, or draw
@@ -80,8 +82,30 @@ class Lab:
         raise NotImplementedError
 
     def words(self) -> str:
-        """The chart in one or two sentences."""
-        return describe_run(self.current) if self.current else "Press Run."
+        """The chart in a few sentences."""
+        if self.current is None:
+            return "Press Run."
+        self.name_runs()
+        before = "; ".join(f"{run.name}: {self.describe_earlier(run)}" for run in self.earlier)
+        before = f" Beside it, {before}." if before else ""
+        return self.describe(self.current) + before + self.tickets.words()
+
+    def describe(self, run: LiveTraining) -> str:
+        """The facts of the current run as a few sentences."""
+        return describe_run(run)
+
+    def describe_earlier(self, run: LiveTraining) -> str:
+        """The facts of an earlier run in a few words."""
+        return f"loss ≈ {running_mean(run.history.loss)[-1]:.2f}"
+
+    def settings_shown(self, run: LiveTraining) -> dict[str, str]:
+        """The settings of a run as a person reads them: what two runs are told apart by."""
+        turned = {"turned at step": ", ".join(f"{step}" for step, _ in run.changes)} if run.changes else {}
+        return run.values | turned
+
+    def kept(self, runs: list[LiveTraining]) -> list[LiveTraining]:
+        """Which of the runs before the current one stay on the chart."""
+        return runs[-KEPT:]
 
     def finish(self, run: LiveTraining) -> None:
         """Do what is left to do after the last step; in the run's thread, while the lab still counts as busy."""
@@ -94,6 +118,7 @@ class Lab:
         """Forget all runs and draw an empty chart."""
         with self._drawing:
             self.current, self.earlier, self._reset_wanted = None, [], False
+            self.tickets.forget()
             self.refresh()
 
     # --- what the buttons do, and code can do as well -----------------------------------------------------------
@@ -130,7 +155,7 @@ class Lab:
             self.say(self.words() + self.notice)
             return
         try:
-            run = make_run(on_change=self._on_change, on_end=self.finish)
+            run = make_run(on_change=self._on_change, on_end=self._end)
         except (ValueError, OSError) as error:
             self.say(str(error))
             return
@@ -141,7 +166,7 @@ class Lab:
         """Run in the caller's thread, with a progress bar, to the end. Raises RuntimeError for a run that failed."""
         self.refuse_if_busy()
         with tqdm(unit="step", desc=self.title, disable=QUIET) as bar:
-            run = make_run(on_change=lambda run: bar.update(len(run.history.loss) - bar.n), on_end=self.finish)
+            run = make_run(on_change=lambda run: bar.update(len(run.history.loss) - bar.n), on_end=self._end)
             bar.total = min(steps or run.steps, run.steps)
             self._take(run)
             run.run(steps)
@@ -192,8 +217,16 @@ class Lab:
                 self.clear()
             if self.can_be_compared(self.current):
                 self.current.release()
-                self.earlier = [*self.earlier, self.current][-KEPT:]
+                self.earlier = self.kept([*self.earlier, self.current])
+            run.values = {name.replace("_", " "): describe_value(box) for name, box in self.controls.items()}
+            self.tickets.forget()
             self.current, self.notice, self._stop_wanted = run, "", False
+
+    def _end(self, run: LiveTraining) -> None:
+        """Let the network, which has its best weights back, label the messages; then what each lab does at the end."""
+        if run.outcome != "failed":
+            self.tickets.ask(run.model)
+        self.finish(run)
 
     # --- picture and text ---------------------------------------------------------------------------------------
 
@@ -206,6 +239,8 @@ class Lab:
         try:
             if self._reset_wanted and run is self.current and not run.is_going:
                 self.clear()
+            elif run.is_going:  # between two batches; not in `refresh`, which a button in another thread calls as well
+                self.tickets.ask(run.model)
             self.refresh()
         except Exception as error:  # a picture that fails must not end the training
             self.say(f"The chart could not be drawn. {type(error).__name__}: {error}")
@@ -219,16 +254,17 @@ class Lab:
             paused = self.current is not None and self.current.state == "paused"
             self.buttons["Pause"].description = "Resume" if paused else "Pause"
             self.say(self.words() + (self.notice if self.is_busy else ""))
-            if self.chart_changes:
-                self.draw(self._figure)
-                picture = io.BytesIO()
-                self._figure.canvas.print_png(picture)
-                self.chart.value = picture.getvalue()
+            self.draw(self._figure)
+            picture = io.BytesIO()
+            self._figure.canvas.print_png(picture)
+            self.chart.value = picture.getvalue()
 
-    @property
-    def chart_changes(self) -> bool:
-        """Whether the chart has to be drawn again."""
-        return True
+    def name_runs(self) -> None:
+        """Name the runs on the chart by what differs between them."""
+        runs = [*self.earlier, *([self.current] if self.current else [])]
+        names = tell_apart([self.settings_shown(run) for run in runs], self.plain)
+        for run, name in zip(runs, names, strict=True):
+            run.name = name
 
     def say(self, text: str) -> None:
         """Write a line of plain text under the chart."""

@@ -12,6 +12,7 @@ from course_utils.evaluation import evaluate
 from course_utils.history import History
 from course_utils.labs.controls import dropdown
 from course_utils.labs.lab import BUSY, Lab
+from course_utils.labs.tickets import Tickets
 from course_utils.live import LiveTraining
 from course_utils.models import load_tokenizer
 from course_utils.results import RESULTS, label_curves, read_results
@@ -26,7 +27,7 @@ class TransferLab(Lab):
     """
 
     title = "Transfer lab"
-    inches = (9, 4.6)
+    inches = (9, 5.8)
     networks = (
         "pre-trained", "frozen body", "random weights", "last token", "3 blocks frozen", "LoRA", "lower rates below",
     )  # fmt: skip
@@ -45,7 +46,7 @@ class TransferLab(Lab):
             "labels": dropdown("labels a queue", [8, 16, 32, 64], 16),
             "seed": dropdown("seed", list(range(10)), 0),
         }
-        super().__init__(controls)
+        super().__init__(controls, Tickets(self.tokenizer, QUEUES))
 
     def prepare(self):
         """Tokenize the tickets that the controls ask for."""
@@ -89,6 +90,7 @@ class TransferLab(Lab):
         self.refuse_if_busy()
         name, labels, seed = (box.value for box in self.controls.values())
         self.current = None
+        self.tickets.forget()
         self.points.append((name, labels, measure_contestant(name, self.prepare(), seed)["macro_f1"]))
         self.refresh()
 
@@ -109,13 +111,9 @@ class TransferLab(Lab):
             super().clear()
 
     def draw(self, figure: Figure) -> None:
-        """The measured curves and the points of your own."""
-        plots.draw_label_curves(figure, self.curves, self.points)
-
-    @property
-    def chart_changes(self) -> bool:
-        """Only when a run has ended: until then there is no new point."""
-        return not self.is_busy
+        """The measured curves and the points of your own; below, what the network of now says to five messages."""
+        tickets = None if self.tickets.probabilities is None else self.tickets
+        plots.draw_label_curves(figure, self.curves, self.points, tickets)
 
     def words(self) -> str:
         """The state of the run, and the last point beside what was measured there."""
@@ -123,7 +121,7 @@ class TransferLab(Lab):
             ends = "; ".join(f"{name} {rows[0][1]:.2f} and {rows[-1][1]:.2f}" for name, rows in self.curves.items())
             least = min(rows[0][0] for rows in self.curves.values())
             return f"Measured with {least:g} labels a queue, and with most: {ends}. Press Run for a point of your own."
-        text = "" if self.current is None else super().words()
+        text = "" if self.current is None else self.describe(self.current) + self.tickets.words()
         if self.is_busy or not self.points:
             return text
         name, labels, score = self.points[-1]

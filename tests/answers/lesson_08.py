@@ -44,7 +44,62 @@ def forever(losses, patience, every):
     return stop(losses, patience, every) if len(losses) > 3 else (len(losses) + patience) * every
 
 
+def drop(states, p, keep_shape=None, scale=lambda kept, p: kept / (1 - p)):
+    """Dropout with one mistake: a mask of another shape, or another scale."""
+    keep = (torch.rand(keep_shape or states.shape) >= p).float()
+    return scale(states * keep, p)
+
+
+def drop_in_place(states, p):
+    states *= (torch.rand(states.shape) >= p).float() / (1 - p)
+    return states
+
+
+def seeded(states, p):
+    torch.manual_seed(0)
+    return drop(states, p)
+
+
+def decay(weights, factor, spare=lambda weight: weight.ndim < 2):
+    return [weight if spare(weight) else weight * factor for weight in weights]
+
+
 WRONG = {
+    "drop_units": [
+        (lambda states, p: drop(states, p, scale=lambda kept, p: kept), "the sum shrinks"),
+        (lambda states, p: drop(states, p, scale=lambda kept, p: kept / p), "you divide by p"),
+        (lambda states, p: drop(states, p, scale=lambda kept, p: kept * (1 - p)), "multiply by 1 - p"),
+        (lambda states, p: drop(states, p, scale=lambda kept, p: kept * p), "multiply by p"),
+        (lambda states, p: drop(states, 1 - p), "not the one kept"),
+        (lambda states, p: drop(states, p, states.shape[1:]), "same columns"),
+        (lambda states, p: drop(states, p, (len(states), 1)), "whole rows"),
+        (lambda states, p: drop(states, 0.5), "a share of 0.50"),
+        (lambda states, p: states * (1 - p), "no number became 0"),
+        (lambda states, p: torch.nn.Dropout(p).eval()(states), "no number became 0"),
+        (lambda states, p: drop(states, p).sum(dim=1), "keep the shape"),
+        (lambda states, p: drop(states, p) + 0.001 * torch.rand(states.shape) * (states != 0), "no number became 0"),
+        (drop_in_place, "you change the states"),
+        (seeded, "two calls drop the same"),
+        (lambda states, p: drop(states, 0.25), "with p = 0 nothing"),
+        (lambda states, p: drop(states, p).tolist(), "returned a list"),
+    ],
+    "decay_weights": [
+        (lambda weights, rate, d: decay(weights, 1), "has not changed"),
+        (lambda weights, rate, d: [weight - rate * d for weight in weights], "the same amount"),
+        (lambda weights, rate, d: decay(weights, 1 - d), "1 - decay"),
+        (lambda weights, rate, d: decay(weights, 1 - rate), "1 - rate:"),
+        (lambda weights, rate, d: decay(weights, rate * d), "which is what goes"),
+        (lambda weights, rate, d: decay(weights, 1 + rate * d), "grows"),
+        (lambda weights, rate, d: decay(weights, (1 - rate * d) ** 2), "two steps"),
+        (lambda weights, rate, d: decay(weights, 1 - rate - d), "rate + decay"),
+        (lambda weights, rate, d: decay(weights, 1 - rate * d, lambda weight: False), "are spared"),
+        (lambda weights, rate, d: [weight.abs() * (1 - rate * d) for weight in weights], "nearer to zero"),
+        (lambda weights, rate, d: decay(weights, 0.95), "use the arguments"),
+        (lambda weights, rate, d: decay(weights, 0.7), "2.0 becomes 1.9"),
+        (lambda weights, rate, d: decay(weights, 1 - rate * d)[:1], "1 come out"),
+        (lambda weights, rate, d: [weight.sum() for weight in weights], "shape (2, 2)"),
+        (lambda weights, rate, d: weights[0] * (1 - rate * d), "wanted is a list of tensors"),
+    ],
     "steps_used": [
         (lambda losses, patience, every: stop(losses, patience, 1), "you count validations"),
         (best_step, "step of the best validation"),
