@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
@@ -106,6 +107,56 @@ def differences(results: dict, first: str, second: str, metric: str = "macro_f1"
     table.loc[table["low"] > 0, "shown"] = "ahead"
     table.loc[table["high"] < 0, "shown"] = "behind"
     return table[["mean", "low", "high", "seeds", "shown"]].rename_axis(f"{first} - {second}")
+
+
+# --- on the way: what a network's `curve` tells ---------------------------------------------------------------------
+
+
+def score_curves(results: dict, labels: int | None, contestants: Sequence[str]) -> dict[str, list]:
+    """Curves of training with so many labels a class (None: all): rows of (step, mean macro-F1, half-width).
+
+    Each row sums up one validation over the seeds: the mean validation macro-F1 and half its 95 % interval.
+    """
+    curves = {}
+    for name in contestants:
+        runs = [run for run in results["runs"] if (run["contestant"], run["labels"]) == (name, labels)]
+        scores = pd.DataFrame([row for run in runs for row in run["curve"]]).groupby("step")["macro_f1"]
+        curves[name] = [tuple(row) for row in scores.agg(mean="mean", half=half_width).itertuples()]
+    return curves
+
+
+def score_at_loss(curve: Sequence[dict], loss: float) -> float:
+    """The score of a run where its training loss first fell to `loss`, interpolated between two validations.
+
+    NaN where the run never reached that loss, or had passed it before its first validation.
+    """
+    lowest = np.minimum.accumulate([row["train_loss"] for row in curve])
+    scores = [row["macro_f1"] for row in curve]
+    return float(np.interp(-loss, -lowest, scores, left=np.nan, right=np.nan))
+
+
+def at_common_loss(results: dict, first: str, second: str) -> dict:
+    """Results of two networks at a point where both have learned their training labels equally well.
+
+    With each number of labels and each seed, that is the lowest training loss that both reached. A validation's
+    training loss is the mean over the steps since the validation before. The runs returned have this `loss`, and as
+    `macro_f1` the *validation* score there; `differences` compares them. A pair without such a point is left out.
+    """
+    pairs: dict[tuple, list[dict]] = {}
+    for run in results["runs"]:
+        if run["contestant"] in (first, second):
+            pairs.setdefault((run["labels"], run["seed"]), []).append(run)
+    runs = []
+    for pair in pairs.values():
+        loss = max(min(row["train_loss"] for row in run["curve"]) for run in pair)
+        scores = [score_at_loss(run["curve"], loss) for run in pair]
+        if len(pair) == 2 and not np.isnan(scores).any():
+            same = [{key: run[key] for key in ("contestant", "labels", "seed")} for run in pair]
+            runs += [{**run, "loss": loss, "macro_f1": score} for run, score in zip(same, scores, strict=True)]
+    return {"settings": results["settings"], "runs": runs}
+
+
+# --- as a table -----------------------------------------------------------------------------------------------------
 
 
 def results_table(results: dict, metric: str = "macro_f1") -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +13,10 @@ import pytest
 from course_utils import contestants, provenance, studies
 from course_utils import results as r
 from course_utils.data import load_ticket_splits
+from course_utils.plots.transfer import first_reach
 
 ROOT = Path(__file__).resolve().parent.parent
-MEASURED = sorted(path.stem for path in r.RESULTS.glob("*.json"))
+MEASURED = sorted(path.stem for path in r.RESULTS.glob("*.json") if path.stem != "benchmark")
 METRICS = ("macro_f1", "accuracy")
 CELL = re.compile(r"\d\.\d\d ± \d\.\d\d \(\d+\)")
 # Which document shows which table of which study.
@@ -103,6 +105,60 @@ def test_a_missing_file_and_one_that_holds_no_results_are_refused_in_a_sentence(
         (tmp_path / "transfer.json").write_text(text)
         with pytest.raises(ValueError, match=r"transfer\.json is no file of results.* another file\."):
             r.read_results("transfer", tmp_path)
+
+
+# --- on the way ---------------------------------------------------------------------------------------------------
+
+
+def curve(*points: tuple[int, float, float]) -> list[dict]:
+    return [dict(step=step, train_loss=loss, macro_f1=score) for step, loss, score in points]
+
+
+def test_a_score_is_read_where_the_training_loss_first_fell_so_low():
+    points = curve((10, 2.0, 0.1), (20, 1.0, 0.3), (30, 1.5, 0.4), (40, 0.5, 0.6))
+    assert r.score_at_loss(points, 1.5) == pytest.approx(0.2)
+    assert r.score_at_loss(points, 0.5) == pytest.approx(0.6)
+    for loss in (2.5, 0.4):  # before the first validation, and never
+        assert math.isnan(r.score_at_loss(points, loss))
+
+
+def test_two_networks_are_compared_at_the_lowest_loss_that_both_reached():
+    quick = [curve((10, 2.0, 0.2), (20, 1.0, 0.4), (30, 0.0, 0.6)) for _ in range(2)]
+    slow = [curve((10, 2.0, 0.1), (20, 1.5, 0.2)), curve((10, 2.2, 0.1), (20, 1.0, 0.1))]
+    runs = [
+        {"contestant": name, "labels": 8, "seed": seed, "macro_f1": 0.9, "curve": points}
+        for name, curves in (("quick", quick), ("slow", slow))
+        for seed, points in enumerate(curves)
+    ]
+    others = [{"contestant": "TF-IDF", "labels": 8, "seed": 0, "macro_f1": 0.5}, {**runs[0], "seed": 7}]
+    level = r.at_common_loss({"settings": {}, "runs": runs + others}, "quick", "slow")
+    found = {(run["contestant"], run["seed"]): (run["loss"], round(run["macro_f1"], 6)) for run in level["runs"]}
+    assert found == {("quick", 0): (1.5, 0.3), ("slow", 0): (1.5, 0.2), ("quick", 1): (1, 0.4), ("slow", 1): (1, 0.1)}
+    assert r.differences(level, "quick", "slow").loc["8", "mean"] == pytest.approx(0.2)
+
+
+def test_a_pair_without_a_common_loss_is_left_out():
+    early, late = curve((10, 0.5, 0.2), (20, 0.1, 0.3)), curve((10, 2.0, 0.1), (20, 1.0, 0.2))
+    runs = [{"contestant": n, "labels": 8, "seed": 0, "curve": c} for n, c in (("a", early), ("b", late))]
+    assert r.at_common_loss({"settings": {}, "runs": runs}, "a", "b")["runs"] == []
+
+
+def test_curves_of_training_are_means_over_seeds():
+    runs = [
+        {
+            "contestant": name,
+            "labels": labels,
+            "seed": seed,
+            "curve": curve((10, 1.0, 0.1 + 0.2 * seed), (20, 1.0, 0.5)),
+        }
+        for name, labels in (("a", None), ("a", 8), ("b", None))
+        for seed in (0, 1)
+    ]
+    curves = r.score_curves({"runs": runs}, None, ["b", "a"])
+    assert list(curves) == ["b", "a"]
+    (step, mean, half), last = curves["a"]
+    assert (step, mean, last) == (10, pytest.approx(0.2), (20, 0.5, 0.0))
+    assert half == pytest.approx(12.706 * 0.2 / 2, rel=1e-3)
 
 
 # --- what was measured --------------------------------------------------------------------------------------------
@@ -235,3 +291,31 @@ def test_the_learning_rates_form_a_hill():
     assert means[:"rate 0.001"].is_monotonic_increasing
     assert means["rate 0.001":].is_monotonic_decreasing
     assert means[["rate 1e-05", "rate 0.01", "rate 0.1"]].max() < means.max() / 2
+
+
+# --- lesson 9: steps, and a common training loss ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_pretrained_network_is_ahead_at_a_common_training_loss(size):
+    results = r.read_results("transfer")
+    table = r.differences(r.at_common_loss(results, "pre-trained", "random weights"), "pre-trained", "random weights")
+    assert (table.loc[size, "seeds"], table.loc[size, "shown"]) == (5, "ahead")
+
+
+@pytest.mark.parametrize("labels", [8, 16, 32, 64, 128, None])
+def test_the_pretrained_network_is_there_in_less_than_half_of_the_steps(labels):
+    curves = r.score_curves(r.read_results("transfer"), labels, ["pre-trained", "random weights"])
+    steps, scores, _ = zip(*curves["pre-trained"], strict=True)
+    last_step, last_score, _ = curves["random weights"][-1]
+    assert first_reach(steps, scores, last_score) < last_step / 2
+
+
+def test_with_8_labels_random_weights_had_learned_them_by_heart_and_from_32_up_they_had_not():
+    runs = [run for run in r.read_results("transfer")["runs"] if run["contestant"] == "random weights"]
+    for run in runs:
+        last = run["curve"][-1]["train_loss"]
+        if run["labels"] == 8:
+            assert last < 0.1, run
+        elif run["labels"] != 16:
+            assert last > 0.2, run

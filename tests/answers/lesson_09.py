@@ -24,6 +24,21 @@ def first_enough(sizes, scores, goal):
     return next((size for size, score in zip(sizes, scores, strict=True) if score >= goal), float("inf"))
 
 
+def half_way(sizes, scores, goal):
+    if scores[0] >= goal or max(scores) < goal:
+        return right(sizes, scores, goal)
+    i = next(i for i, score in enumerate(scores) if score >= goal)
+    return (sizes[i - 1] * sizes[i]) ** 0.5
+
+
+def from_the_wrong_end(sizes, scores, goal):
+    if scores[0] >= goal or max(scores) < goal:
+        return right(sizes, scores, goal)
+    i = next(i for i, score in enumerate(scores) if score >= goal)
+    share = (scores[i] - goal) / (scores[i] - scores[i - 1])
+    return sizes[i - 1] * (sizes[i] / sizes[i - 1]) ** share
+
+
 WRONG = {
     "labels_needed": [
         (lambda sizes, scores, goal: np.interp(goal, scores, sizes), "plain axis"),
@@ -34,6 +49,9 @@ WRONG = {
         (lambda sizes, scores, goal: right(sizes, scores, goal, never=None), "returned nothing"),
         (lambda sizes, scores, goal: right(sizes, scores, goal, first=4), "reached with the first size"),
         (lambda sizes, scores, goal: right(sizes, scores, goal, never=64), "return infinity"),
+        (half_way, "a quarter of the way"),
+        (from_the_wrong_end, "from the wrong end"),
+        (lambda sizes, scores, goal: float("inf") if goal == scores[-1] else right(sizes, scores, goal), "is enough"),
         (last_crossing, "the first place counts"),
     ],
     "layer_rates": [
@@ -53,6 +71,10 @@ WRONG = {
             lambda rate, blocks, decay: [rate * decay ** (blocks + 1), *[rate * decay**i for i in range(1, 4)], rate],
             "from the lowest to the highest",
         ),
+        (lambda rate, blocks, decay: [rate * (i + 1) / (blocks + 2) for i in range(blocks + 2)], "not a fixed amount"),
+        (lambda rate, blocks, decay: [rate - decay * i for i in range(blocks + 1, -1, -1)], "not `decay` less"),
+        (lambda rate, blocks, decay: [rate * decay] * (blocks + 1) + [rate], "the layer just above"),
+        (lambda rate, blocks, decay: [rate * decay**i for i in range(4, -1, -1)], "use `blocks` as it is given"),
         (lambda rate, blocks, decay: rate, "the shape ()"),
         (lambda rate, blocks, decay: [decay**i for i in range(blocks + 1, -1, -1)], "as they are given"),
     ],

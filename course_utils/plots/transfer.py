@@ -1,0 +1,119 @@
+"""Figures of lesson 9: what pre-training saves in steps and in labels, and how far each layer moves."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from course_utils.plots.style import close, plain, spread, styles
+
+
+def first_reach(places: Sequence[float], scores: Sequence[float], goal: float, log: bool = False) -> float:
+    """Where a curve first reaches `goal`, interpolated between two places, with `log` on a logarithmic axis.
+
+    The first place if its score is enough already; infinity if no score is.
+    """
+    axis = np.log2(places) if log else np.asarray(places, dtype=float)
+    best, first = np.unique(np.maximum.accumulate(scores), return_index=True)  # each best score, where it came first
+    place = np.interp(goal, best, axis[first], right=np.inf)
+    return float(2**place if log else place)
+
+
+# --- steps and labels saved -----------------------------------------------------------------------------------------
+
+
+def draw_curve(axes: Axes, rows: Sequence[tuple[float, float, float]], style: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Draw rows of (place, mean, half-width) as a line with its band; return places and means."""
+    places, means, halves = np.array(rows, dtype=float).T
+    axes.plot(places, means, **style)
+    axes.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.15)
+    return places, means
+
+
+def draw_saving(axes: Axes, start: float, end: float, goal: float, text: str) -> None:
+    """Mark two places of equal score by dotted lines down to the axis, joined by an arrow with a text above it."""
+    axes.annotate("", (start, goal), (end, goal), arrowprops={"arrowstyle": "<->", "linewidth": 1.5})
+    axes.vlines([start, end], 0, goal, colors="black", linestyles=":", linewidth=1)
+    middle = (start * end) ** 0.5 if axes.get_xscale() == "log" else (start + end) / 2
+    axes.annotate(text, (middle, goal), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=9)
+
+
+def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
+    """Write each name at the right end (place, score) of its line, apart from the others."""
+    heights = spread([score for _, score in ends.values()], gap)
+    for (name, (place, _)), height in zip(ends.items(), heights, strict=True):
+        axes.annotate(plain(name), (place, height), (7, 0), textcoords="offset points", va="center", fontsize=9)
+
+
+def plot_steps_saved(panels: dict[str, dict[str, list[tuple[float, float, float]]]]) -> Figure:
+    """Validation score against optimizer steps; an arrow leads from the slower network's last score to the faster one.
+
+    Each named panel holds two curves as `results.score_curves` gives them, the faster first, with 95 % bands.
+    """
+    figure, row = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.6), layout="constrained", squeeze=False)
+    words = []
+    for axes, (title, curves) in zip(row[0], panels.items(), strict=True):
+        drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), styles(2), strict=True)]
+        (fast_steps, fast), (slow_steps, slow) = drawn
+        fast_name, slow_name = curves
+        name_ends(axes, {name: (places[-1], means[-1]) for name, (places, means) in zip(curves, drawn, strict=True)})
+        axes.set(title=plain(title), xlabel="optimizer step", ylabel="validation macro-F1", ylim=(0, 1))
+        axes.set_xlim(0, 1.42 * slow_steps[-1])
+        axes.grid(alpha=0.3)
+        reached = first_reach(fast_steps, fast, slow[-1])
+        most = "at most " if fast[0] >= slow[-1] else ""
+        if reached < slow_steps[-1]:
+            draw_saving(axes, reached, slow_steps[-1], slow[-1], f"{most}{reached:.0f} steps for {slow_steps[-1]:.0f}")
+            words.append(
+                f"{title}: {fast_name} is after {most}{reached:.0f} steps where {slow_name} is after "
+                f"{slow_steps[-1]:.0f}, at {slow[-1]:.2f}"
+            )
+        else:
+            words.append(f"{title}: {fast_name} does not get to the {slow[-1]:.2f} of {slow_name} any sooner")
+    return close(figure, "; ".join(words))
+
+
+def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], labels: float) -> Figure:
+    """Test score against labels a class: what the first curve has with `labels`, and how many the second needs for it.
+
+    Takes two curves as `results.label_curves` gives them. Raises ValueError where `labels` is no measured size.
+    """
+    figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+    axes.set_xscale("log", base=2)
+    drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), styles(2), strict=True)]
+    (sizes, means), (rival_sizes, rival_means) = drawn
+    if labels not in sizes:
+        raise ValueError(f"Nothing was measured with {labels} labels; choose one of {[float(size) for size in sizes]}.")
+    goal = means[list(sizes).index(labels)]
+    needed = first_reach(rival_sizes, rival_means, goal, log=True)
+    name, rival = curves
+    name_ends(axes, {name: (places[-1], means[-1]) for name, (places, means) in zip(curves, drawn, strict=True)})
+    axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+    axes.minorticks_off()
+    axes.set(title="Labels for the same score", ylim=(0, 1), xlim=(sizes[0] / 1.1, 2.6 * sizes[-1]))
+    axes.set(xlabel="labels a queue (on the right: all, as a mean over the queues)", ylabel="test macro-F1")
+    axes.grid(alpha=0.3)
+    if np.isfinite(needed):
+        draw_saving(axes, labels, needed, goal, f"{labels:.0f} or {needed:.0f} labels")
+    takes = f"takes {rival} {needed:.0f}" if np.isfinite(needed) else f"was never reached by {rival}"
+    return close(figure, f"the macro-F1 of {goal:.2f} that {name} has with {labels:.0f} labels a queue {takes}")
+
+
+# --- layers ---------------------------------------------------------------------------------------------------------
+
+
+def plot_layer_moves(runs: dict[str, dict[str, float]]) -> Figure:
+    """How far each layer's weights moved: one line for each named {layer: mean distance}, layers from below."""
+    figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+    words = []
+    for style, (name, moves) in zip(styles(len(runs)), runs.items(), strict=True):
+        axes.plot(range(len(moves)), list(moves.values()), label=plain(name), **style)
+        lowest, *_, highest = moves.values()
+        words.append(f"{name}: ≈ {lowest:.1e} at the bottom, ≈ {highest:.1e} at the top")
+    axes.set_xticks(range(len(moves)), map(plain, moves))
+    axes.set(title="How far one step of AdamW moves a weight, on average", ylabel="distance", ylim=(0, None))
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(loc="center left")
+    return close(figure, "; ".join(words))
