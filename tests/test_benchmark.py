@@ -1,0 +1,62 @@
+"""The benchmark compares like with like."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from course_utils.models import load_tokenizer
+from course_utils.pipeline import collate
+
+sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
+import means
+import run
+import ways
+
+BATCH = [{"input_ids": [5, 6, 7], "label": 0}, {"input_ids": [8, 9], "label": 3}]
+
+
+def collect_gradients(step, model, batch) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    step(model, batch)
+    return {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+def test_all_ways_begin_with_the_same_weights(tiny):
+    ours, plain = ways.build_ours(tiny), ways.build_plain(tiny)
+    ids = collate(BATCH, ours.config.pad_token_id)["input_ids"]
+    mask = (ids != ours.config.pad_token_id).long()
+    torch.testing.assert_close(ours(input_ids=ids).logits, plain(input_ids=ids, attention_mask=mask).logits)
+
+
+@pytest.mark.parametrize("way", ways.WAYS)
+def test_every_way_trains(tiny, few, way):
+    tokenizer, rows = load_tokenizer(tiny), few["train"].select(range(8))
+    before = ways.build_plain(tiny).score.weight
+    network, seconds = ways.WAYS[way](tiny, rows, tokenizer, 4)
+    assert seconds > 0 and not torch.equal(network.score.weight, before)
+
+
+def test_tickets_come_again_when_there_are_too_few(tokenizer):
+    train, _ = ways.load_data(tokenizer, 2000)
+    assert len(train) == 2000 and train[1630]["text"] == train[0]["text"]
+
+
+def test_packing_gives_the_same_gradients(tiny, monkeypatch):
+    monkeypatch.setattr(means, "classifier", lambda: ways.build_ours(tiny).eval())
+    model = means.classifier()
+    batch = collate(BATCH, model.config.pad_token_id)
+    expected = collect_gradients(means.plain_step, model, batch)
+    torch.testing.assert_close(collect_gradients(means.packed, model, batch), expected, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(collect_gradients(means.masked, model, batch), expected, atol=1e-5, rtol=1e-3)
+
+
+def test_ratios_and_work_are_computed_from_the_runs():
+    runs = [
+        {"seconds": seconds, "peak_mib": 100, "macro_f1": 0.5, "rows": 10, "tokens": 1000, "matrices": 10**6}
+        for seconds in (1.0, 2.0, 9.0)
+    ]
+    summary = run.summarize_runs(runs)
+    assert (summary["seconds"], summary["examples_per_second"], summary["gflops"]) == (2.0, 5.0, 3.0)
+    assert run.share_of_rate(3.0, {"fp32": 6.0}) == {"fp32": 0.5}
