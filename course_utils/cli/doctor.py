@@ -36,7 +36,7 @@ def run(options: Namespace) -> int:
         ["accelerator", "none: models run on the CPU" if device.type == "cpu" else str(device)],
         [
             "bf16",
-            "faster than fp32, used for wide models" if bf16_pays(device.type) else "not faster than fp32, not used",
+            "faster than fp32, used in training" if bf16_pays(device.type) else "not faster than fp32, not used",
         ],
         ["hub", "not asked" if options.offline else "answers" if hub_answers() else "gives no answer"],
     ]
