@@ -1,6 +1,7 @@
 """What all tests share: no network, few threads, small real inputs."""
 
 import os
+import shutil
 from pathlib import Path
 
 # Before anything imports torch or the hub's client; the kernels of the notebook tests inherit all of it.
@@ -12,11 +13,30 @@ import pandas as pd
 import pytest
 import torch
 from cli_data import COLUMNS, make_rows
+from playwright.sync_api import sync_playwright
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from course_utils.cli import main
 from course_utils.data import QUEUES, clean, read_examples, split_examples, take_per_label, tokenize
 from course_utils.models import load_tokenizer
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox", "--no-proxy-server", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium without a window. Where there is none, the test is skipped, or fails where CI should have put one."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: .ci/run installs it.")
+        pytest.skip("Chromium is missing: install Debian's package chromium to run the browser tests.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

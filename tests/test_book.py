@@ -7,7 +7,6 @@ missing.
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -128,7 +127,6 @@ CHECKED = (  # a folded output, tables of texts, formulas and wide tables are am
     "notebooks/06_evaluate.html",
     "docs/teaching.html",
 )
-FLAGS = ["--no-sandbox", "--no-proxy-server", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 @pytest.fixture(scope="module")
@@ -144,21 +142,6 @@ def site(tmp_path_factory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return out
-
-
-@pytest.fixture(scope="module")
-def browser(site):
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: .ci/run installs it.")
-        pytest.skip("Chromium is missing: install Debian's package chromium to run the browser tests.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Page(HTMLParser):
@@ -248,7 +231,7 @@ def test_the_search_index_knows_a_word_of_lesson_5(site):
     assert "notebooks/05_fine_tune" in index and '"overfit"' in index
 
 
-def test_search_works_from_a_disk_and_asks_no_other_host(browser, site):
+def test_search_works_from_a_disk_and_asks_no_other_host(site, browser):
     page, asked, errors = browser.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: errors.append(message.text))
@@ -263,7 +246,7 @@ def test_search_works_from_a_disk_and_asks_no_other_host(browser, site):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_barrier(browser, site, scheme):
+def test_axe_finds_no_barrier(site, browser, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
     context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
@@ -277,7 +260,7 @@ def test_axe_finds_no_barrier(browser, site, scheme):
     context.close()
 
 
-def test_no_page_is_wider_than_its_window(browser, site):
+def test_no_page_is_wider_than_its_window(site, browser):
     page = browser.new_page()
     for width in (390, 1024, 1440):
         page.set_viewport_size({"width": width, "height": 900})

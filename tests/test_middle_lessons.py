@@ -4,44 +4,17 @@ Each solution goes to work in the cell after it. The long runs before those cell
 where such a cell reads their results, it is given small ones.
 """
 
-import contextlib
-import io
 import math
 from types import SimpleNamespace
 
-import matplotlib
 import numpy as np
 import pytest
 import torch
-from test_notebooks import LESSONS, exercises, read, tags
+from solved_lessons import play
 
 from course_utils.data import QUEUES
 from course_utils.evaluation import Evaluation
 from course_utils.results import read_results
-
-LESSON = {number: next(path for path in LESSONS if path.stem.startswith(f"{number:02}")) for number in (4, 5, 6)}
-
-
-def play(number: int, ids: str, monkeypatch, **known) -> dict[str, str]:
-    """Run the setup and the cells with these ids, with all exercises solved; return what the use cells print."""
-    monkeypatch.chdir(LESSON[number].parent)
-    matplotlib.use("agg")
-    notebook, wanted = read(LESSON[number]), ids.split()
-    solutions = {f"exercise-{name}": solution for name, _, _, solution in exercises(notebook)}
-    assert set(wanted) <= {cell.id for cell in notebook.cells}
-    scope, said = {"__name__": "lesson"}, {}
-    for cell in notebook.cells:
-        source = next((solutions[tag] for tag in tags(cell) if tag in solutions), cell.source)
-        if cell.id in wanted or "setup" in tags(cell) or source is not cell.source:
-            printed = io.StringIO()
-            with contextlib.redirect_stdout(printed):
-                exec(compile(source, cell.id, "exec"), scope)
-            said.update({tag: printed.getvalue() for tag in tags(cell) if tag.startswith("use-")})
-            if "setup" in tags(cell):
-                scope.update(known)
-    assert sorted(said) == sorted(tag.replace("exercise-", "use-") for tag in solutions)
-    assert all("then run this cell again" not in text for text in said.values())
-    return said
 
 
 def test_what_is_written_in_lesson_4_works_on_the_real_classifier(monkeypatch):

@@ -3,30 +3,12 @@
 Skipped, with the reason, where Chromium is missing; an error where the variable CI is set.
 """
 
-import os
-import shutil
-
 import pytest
-from playwright.sync_api import sync_playwright
 
 from course_utils.report import write_report
 from tests.test_report import EVIL, soiled_facts
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--no-proxy-server", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 OPEN_POLICY = "<meta>"  # in the place of the policy that forbids scripts: then escaping alone has to do
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: .ci/run installs it.")
-        pytest.skip("Chromium is missing: install Debian's package chromium to run the browser tests.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visit:
