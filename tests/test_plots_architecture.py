@@ -29,7 +29,7 @@ def test_weights_that_are_no_causal_attention_are_refused(weights):
 
 def test_the_diagram_names_the_shapes_of_the_model_that_is_given(capsys):
     words = " ".join(written(plots.plot_shapes(tokens=7, width=32, vocabulary=100, blocks=2, heads=4)))
-    for part in ("ids\n(7,)", "one block, of 2", "4 heads\nof 8", "32 → 128\n→ 32", "logits\n(7,\n100)", "100 × 32"):
+    for part in ("ids\n7", "one block, of 2", "4 heads\nof 8", "32 → 128\n→ 32", "logits\n7 ×\n100", "100 × 32"):
         assert part in words, part
     assert "pass 2 blocks of attention and MLP, and become logits (7, 100)" in capsys.readouterr().out
 

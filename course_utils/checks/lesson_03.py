@@ -11,7 +11,7 @@ def check_conflicting_texts(conflicting_texts) -> str:
     table = pd.DataFrame(
         [
             ("Where is it?", "delivery"), ("where is it?", "returns"), ("Refund please", "returns"),
-            ("Refund please", "returns"), ("Close it", "account"), ("Close it", "billing"), ("Thanks", "feedback"),
+            ("Refund please", "returns"), ("Close it", "account"), (" Close it", "billing"), ("Thanks", "feedback"),
         ],
         columns=["text", "label"],
     )  # fmt: skip
@@ -20,6 +20,9 @@ def check_conflicting_texts(conflicting_texts) -> str:
     lowered = [text.lower() for text in result]
     agreed, found = "refund please" in lowered, set(lowered) == set(wanted)
     require(not agreed, "'refund please' is there twice with the same label: count different labels, not rows.")
+    require(
+        set(lowered) != {"where is it?"}, "'Close it' and ' Close it' are one text: group by it without outer spaces."
+    )
     require(set(lowered) != {"close it"}, "'Where is it?' and 'where is it?' are one text: group by it in lower case.")
     require(not found or lowered == result, f"the right texts, but as the table has them, {result}: use lower case.")
     require(not found or len(result) == 2, f"two texts have two labels, you list {len(result)}: name each text once.")

@@ -113,7 +113,9 @@ class NextTokenBox(Play):
         names = [self.tokenizer.decode(i) for i in top.indices]
         prompt = self.controls["prompt"].value
         shown = prompt if len(prompt) <= 50 else "..." + prompt[-47:]
-        draw_next_tokens(figure.subplots(), names, top.values.tolist(), f"Next token after {shown!r}")
+        temperature, top_k = self.controls["temperature"].value, self.controls["top_k"].value
+        title = f"Next token after {shown!r}\n(temperature {temperature:g}, top-k {top_k})"
+        draw_next_tokens(figure.subplots(), names, top.values.tolist(), title)
 
     def words(self) -> str:
         """The likeliest token, and how many could be drawn."""

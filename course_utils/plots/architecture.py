@@ -59,7 +59,7 @@ def plot_shapes(tokens: int, width: int, vocabulary: int, blocks: int, heads: in
     axes.axis("off")
     axes.add_patch(Rectangle((3.25, -0.75), 6.0, 3.15, facecolor="#f6f6f6", edgecolor="black", linestyle="--"))
     axes.text(3.4, 2.13, f"one block, of {blocks}", fontsize=9, weight="bold", va="center")
-    axes.text(6.25, -0.5, f"residual stream ({tokens}, {width})", fontsize=9, ha="center", va="center")
+    axes.text(6.25, -0.5, f"residual stream {tokens} × {width}", fontsize=9, ha="center", va="center")
     draw_path(axes, [(0.75, 0), (1.15, 0)])
     draw_path(axes, [(2.85, 0), (9.6, 0)])
     draw_path(axes, [(10.7, 0), (10.95, 0)])
@@ -77,7 +77,7 @@ def plot_shapes(tokens: int, width: int, vocabulary: int, blocks: int, heads: in
     draw_part(axes, 8.2, 1.3, 1.25, f"MLP\n{width} → {4 * width}\n→ {width}")
     draw_part(axes, 10.15, 0, 1.1, "layer\nnorm")
     draw_part(axes, 11.75, 0, 1.6, f"head\n{width} × {vocabulary:,}\n(same table)")
-    for x, text in ((0.35, f"ids\n({tokens},)"), (13.35, f"logits\n({tokens},\n{vocabulary:,})")):
+    for x, text in ((0.35, f"ids\n{tokens}"), (13.3, f"logits\n{tokens} ×\n{vocabulary:,}")):
         axes.text(x, 0, text, ha="center", va="center", fontsize=9, weight="bold")
     return close(
         figure,
@@ -171,17 +171,17 @@ def draw_trained_parts(figure: Figure, parts: pd.DataFrame, title: str) -> None:
 
 
 def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
-    """LoRA to scale: the frozen matrix W, shape (outputs, inputs), beside the thin B and A of some rank."""
+    """LoRA to scale: the frozen matrix W, shape (outputs, inputs), plus α/r times the thin B and A of some rank r."""
     scale = 2.6 / max(outputs, inputs)  # inches a row or column
-    gap, below = 1.0, 0.75
+    gap, below = 1.2, 0.75
     sizes = {"W": (inputs, outputs), "B": (rank, outputs), "A": (inputs, rank)}
     width = sum(columns for columns, _ in sizes.values()) * scale + 2 * gap + 1.2
     figure = plt.figure(figsize=(width, outputs * scale + below + 0.1))
     axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(-below, outputs * scale + 0.1))
     axes.axis("off")
     x, middle = 0.5, outputs * scale / 2
-    for (name, (columns, rows)), sign in zip(sizes.items(), ("", "+", "×"), strict=True):
-        axes.text(x - gap / 2, middle, sign, fontsize=18, ha="center", va="center")
+    for (name, (columns, rows)), sign in zip(sizes.items(), ("", "+ α/r ·", "×"), strict=True):
+        axes.text(x - gap / 2, middle, sign, fontsize=15, ha="center", va="center")
         face, hatch = (GREY, "//") if name == "W" else (ORANGE, "")
         low = middle - rows * scale / 2
         axes.add_patch(

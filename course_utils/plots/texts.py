@@ -128,7 +128,7 @@ def plot_label_shares(labels: dict[str, pd.Series]) -> Figure:
     return close(
         figure,
         f"the largest label is {table.index[0]!r}, the smallest {table.index[-1]!r}; "
-        f"no label's share differs by more than {gap:.1%} between the groups",
+        f"no label's share differs by more than {100 * gap:.1f} percentage points between the parts",
     )
 
 
@@ -146,7 +146,7 @@ def plot_similarities(similarities: Sequence[float], threshold: float, lowest: f
     top = 1.25 * axes.get_ylim()[1]
     axes.set(xlim=(lowest, 1), ylim=(0, top), xlabel="similarity (Jaccard index)", ylabel="pairs of texts")
     axes.text(threshold, 0.97 * top, f" threshold {threshold:g}\n {len(twins)} pairs of twins", va="top")
-    axes.text(threshold, 0.97 * top, f"{len(others)} other pairs ", va="top", ha="right")
+    axes.text(threshold, 0.97 * top, f"{len(others)} other pairs from {lowest:g} up ", va="top", ha="right")
     low, high = others.max(initial=lowest), twins.min(initial=1)
     return close(
         figure,

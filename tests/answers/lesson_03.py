@@ -4,37 +4,42 @@ from course_utils import duplicates
 
 
 def every_repeated_text(table):
-    same = table["text"].str.lower()
+    same = table["text"].str.strip().str.lower()
     return sorted(set(same[same.duplicated()]))
 
 
 def minds_the_case(table):
-    labels = table.groupby("text")["label"].nunique()
+    labels = table.groupby(table["text"].str.strip())["label"].nunique()
+    return sorted(labels[labels > 1].index)
+
+
+def minds_the_spaces(table):
+    labels = table.groupby(table["text"].str.lower())["label"].nunique()
     return sorted(labels[labels > 1].index)
 
 
 def in_original_case(table):
-    same = table["text"].str.lower()
-    return sorted(set(table["text"][table.groupby(same)["label"].transform("nunique") > 1]))
+    same = table["text"].str.strip().str.lower()
+    return sorted(set(table["text"].str.strip()[table.groupby(same)["label"].transform("nunique") > 1]))
 
 
 def in_another_order(table):
-    labels = table.groupby(table["text"].str.lower(), sort=False)["label"].nunique()
+    labels = table.groupby(table["text"].str.strip().str.lower(), sort=False)["label"].nunique()
     return list(labels[labels > 1].index)
 
 
 def exactly_two_labels(table):
-    labels = table.groupby(table["text"].str.lower())["label"].nunique()
+    labels = table.groupby(table["text"].str.strip().str.lower())["label"].nunique()
     return sorted(labels[labels == 2].index)
 
 
 def the_counts(table):
-    labels = table.groupby(table["text"].str.lower())["label"].nunique()
+    labels = table.groupby(table["text"].str.strip().str.lower())["label"].nunique()
     return labels[labels > 1]
 
 
 def lists_rows(table):
-    same = table["text"].str.lower()
+    same = table["text"].str.strip().str.lower()
     return sorted(same[table.groupby(same)["label"].transform("nunique") > 1])
 
 
@@ -86,6 +91,7 @@ WRONG = {
     "conflicting_texts": [
         (every_repeated_text, "count different labels"),
         (minds_the_case, "lower case"),
+        (minds_the_spaces, "without outer spaces"),
         (lists_rows, "name each text once"),
         (in_original_case, "use lower case"),
         (in_another_order, "alphabetical order"),
