@@ -6,16 +6,17 @@ BOOK := .venv/book-ready
 # JupyterLab refuses to run as root, as in a container, unless told that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test test-slow notebooks book experiments benchmark style clean
+.PHONY: help lab test test-slow notebooks book experiments benchmark times style clean
 
 help:
 	@echo "make lab        set up, then open JupyterLab at lesson 1"
 	@echo "make test       set up, then run every test, the notebooks included"
-	@echo "make test-slow  run the tests that take minutes: faults planted in copies, every cell run twice"
+	@echo "make test-slow  run the tests that take minutes: faults planted in copies, every cell run twice, the lessons timed"
 	@echo "make notebooks  run every lesson and store its outputs"
 	@echo "make book       build a site of all lessons for reading, as they are stored, in build/book"
 	@echo "make experiments  measure what the labs and lessons compare, over seeds (hours; can be stopped and started again)"
 	@echo "make benchmark  measure how fast the course trains beside what people use (40 minutes, on an idle machine)"
+	@echo "make times      time every lesson; make test-slow holds them to twice that (15 minutes, on an idle machine)"
 	@echo "make style      format the code and check it"
 	@echo "make clean      remove what make made"
 
@@ -52,6 +53,9 @@ experiments: $(READY)
 
 benchmark: $(READY)
 	$(BIN)/python tests/benchmarks/run.py
+
+times: $(READY)
+	$(BIN)/python tests/benchmarks/times.py
 
 style: $(READY)
 	$(BIN)/ruff format . && $(BIN)/ruff check .
