@@ -250,6 +250,7 @@ def test_the_card_has_the_front_matter_of_the_hub_and_leaves_the_licence_to_the_
         assert f"\n## {section}\n" in text
     assert "| this model | 0.79 (0.74 to 0.84) |" in text and "| TF-IDF with logistic regression | 0.82" in text
     assert "- account (10 training texts)" in text
+    assert "This folder does no such cleaning" in text and "Texts are read up to\n128 tokens." in text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ EXAMPLES = {
   python -m course_utils finetune hub:owner/name --out runs/hub          (a data set of the hub: needs a network)
 after Ctrl-C, a crash or a power cut, the same command with --resume goes on where it stopped""",
     "predict": """examples:
-  python -m course_utils predict runs/tickets new.csv --text-column message > labelled.csv
+  python -m course_utils predict runs/tickets new.csv --text-column message --out labelled.csv
   python -m course_utils predict runs/tickets - --to jsonl < one_text_a_line.txt
 In CSV, a cell that a spreadsheet would run as a formula (it begins with = + - @, a tab or a return, and is no number)
 gets a ' in front; JSON lines carry every text unchanged.""",

@@ -110,6 +110,7 @@ def draw_curves(history: dict) -> Drawn:
     best = next((row for row in rows if row["step"] == history["best_step"]), None)
     if best:
         right.axvline(best["step"], color="black", linestyle=":", label=f"best: step {best['step']:,}")
-        right.legend(loc="lower right")
+        early = best["step"] <= len(loss) / 2  # the legend stands on the other side
+        right.legend(loc="lower right" if early else "upper left")
         words += f", macro-F1 on validation at best {best['macro_f1']:.2f}"
     return figure, words
