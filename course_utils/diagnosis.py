@@ -25,9 +25,9 @@ def noise(losses: Sequence[float]) -> float:
 
 
 def read_range_test(rates: Sequence[float], losses: Sequence[float]) -> tuple[float, float | None]:
-    """Read a range test: (rate where the smoothed loss falls most steeply, rate where it blows up or None).
+    """Read a range test: (rate where the smoothed loss falls most steeply, rate where the gain is lost or None).
 
-    Steepness is the fall of the loss for each tenfold of the rate. The blow-up is the first rate after the lowest
+    Steepness is the fall of the loss for each tenfold of the rate. The gain is lost at the first rate after the lowest
     point at which the smoothed loss is above its value at the start. A running mean lags behind by half its window, so
     each mean belongs to the middle of its ten rates (their geometric mean), not to the last of them. Raises ValueError
     for fewer than 20 steps.

@@ -55,11 +55,11 @@ def runs_frame(results: dict) -> pd.DataFrame:
     return runs
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Half the width of Student's 95 % interval of the mean; 0 for equal values, and for a single one."""
+def half_width(values: Sequence[float], level: float = 0.95) -> float:
+    """Half the width of Student's interval of the mean, 95 % by default; 0 for equal values, and for a single one."""
     if len(set(values)) < 2:
         return 0.0
-    low, high = ttest_1samp(values, 0).confidence_interval(0.95)
+    low, high = ttest_1samp(values, 0).confidence_interval(level)
     return float(high - low) / 2
 
 
@@ -87,11 +87,12 @@ def label_curves(results: dict, classes: int, contestants: Sequence[str] | None 
     return {name: sorted(rows) for name, rows in curves.items()}
 
 
-def differences(results: dict, first: str, second: str, metric: str = "macro_f1") -> pd.DataFrame:
-    """How far `first` is ahead of `second`, at each number of labels: mean over seeds, and Student's 95 % interval.
+def differences(results: dict, first: str, second: str, metric: str = "macro_f1", level: float = 0.95) -> pd.DataFrame:
+    """How far `first` is ahead of `second`, at each number of labels: mean over seeds, and Student's interval.
 
     With one seed both learned from the same labels, so the difference is taken seed by seed: the luck of the draw,
-    which hits both alike, cancels. Columns: `mean`, `low`, `high`, `seeds`, and what the interval shows (`shown`).
+    which hits both alike, cancels. Columns: `mean`, `low`, `high`, `seeds`, and what the interval shows (`shown`). For
+    several comparisons at once raise `level`: with n of them, 1 - 0.05 / n (Bonferroni) holds for all together.
 
     Raises ValueError where fewer than two seeds have both.
     """
@@ -99,7 +100,9 @@ def differences(results: dict, first: str, second: str, metric: str = "macro_f1"
     own, rival = (runs[runs.index == name] for name in (first, second))
     pairs = own.merge(rival, on=["labels", "seed"], suffixes=("", " of the rival"), validate="one_to_one")
     pairs["gap"] = pairs[metric] - pairs[f"{metric} of the rival"]
-    table = pairs.groupby("labels", sort=False)["gap"].agg(mean="mean", half=half_width, seeds="size")
+    table = pairs.groupby("labels", sort=False)["gap"].agg(
+        mean="mean", half=lambda gaps: half_width(gaps, level), seeds="size"
+    )
     if table.empty or table["seeds"].min() < 2:
         raise ValueError(f"{first!r} and {second!r} need two measured seeds at least to be compared.")
     table["low"], table["high"] = table["mean"] - table["half"], table["mean"] + table["half"]

@@ -11,6 +11,7 @@ import pytest
 from solved_lessons import play
 
 from course_utils.data import QUEUES
+from course_utils.diagnosis import running_mean
 from course_utils.labs.tickets import Tickets
 from course_utils.models import load_classifier, load_tokenizer
 
@@ -18,10 +19,15 @@ from course_utils.models import load_classifier, load_tokenizer
 def test_what_is_written_in_lesson_7_reads_real_runs(monkeypatch):
     calm = SimpleNamespace(loss=[2.0] * 40)
     turned = SimpleNamespace(history=SimpleNamespace(loss=[2.0] * 10 + [9.0] * 5 + [2.0] * 25))
-    known = {"history": calm, "run": turned, "rates": np.geomspace(1e-6, 1, 100)[:70]}
+    # As the lab's two presets go: one jumps a little in its first steps, one explodes in them.
+    curves = {"A": [2.0, 3.0] * 15, "D": [2.0, 5.0, 20.0, 30.0] + [20.0] * 8 + [3.0] * 18}
+    known = {"history": calm, "run": turned, "rates": np.geomspace(1e-6, 1, 100)[:70], "curves": curves}
+    known["means"] = {name: running_mean(losses) for name, losses in curves.items()}
     said = play(7, "use-diverged-since use-sweep", monkeypatch, **known)
     assert "turned: since step ≈ 11 with a window of 3, ≈ 12 with one of 10" in said["use-diverged_since"]
     assert "untouched: since step ≈ 0 with a window of 3, ≈ 0 with one of 10" in said["use-diverged_since"]
+    assert "A: since step ≈ 0 with a window of 3, ≈ 0 with one of 10" in said["use-diverged_since"]
+    assert "D: since step ≈ 4 with a window of 3, ≈ 0 with one of 10" in said["use-diverged_since"]
     assert "just trained with: True" in said["use-sweep"]
 
 
@@ -29,10 +35,12 @@ def test_what_is_written_in_lesson_8_works_on_the_real_classifier(monkeypatch):
     lab = SimpleNamespace(tickets=Tickets(load_tokenizer(), QUEUES), model=load_classifier(QUEUES))
     lab.tickets.ask(lab.model)
     known = {"lab": lab, "rows": pd.DataFrame({"validation_loss": [2.0, 1.5, 1.6, 1.7, 1.4]})}
-    known["stops"] = {"validation_loss": {1: (30, 20), 2: (40, 20), 3: (50, 50), 5: (50, 50)}}
-    ids = "use-steps-used use-drop-units use-decay-weights use-smooth-targets"
+    known["measured"] = {"runs": [{"curve": [{"validation_loss": loss} for loss in (2.0, 2.1, 1.75, 1.8)]}] * 2}
+    ids = "use-cost-of-patience use-drop-units use-decay-weights use-smooth-targets"
     said = play(8, ids, monkeypatch, **known)
-    assert "the same as in the figure: True" in said["use-steps_used"]
+    assert "patience 1, 2, 3 and 5: ≈ 0.10, ≈ 0.10, ≈ 0.00, ≈ 0.00\n" in said["use-cost_of_patience"]
+    assert "the study, patience 1: 2 of 2 bets lost, at most 0.25 nats" in said["use-cost_of_patience"]
+    assert "the study, patience 2: 0 of 2 bets lost, at most 0.00 nats" in said["use-cost_of_patience"]
     dropped, off = (float(part.split("%")[0].split()[-1]) for part in said["use-drop_units"].split(";"))
     assert 25 < dropped < 35 and off < 3
     assert "the same as yours: True" in said["use-decay_weights"]

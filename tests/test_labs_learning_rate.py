@@ -115,8 +115,8 @@ def test_a_run_is_validated_every_twenty_steps_and_at_its_end(lab):
 
 
 def test_the_range_test_says_what_it_found_and_is_not_compared_with_runs(lab):
-    steepest, blow_up = lab.run_range_test()
-    assert 1e-6 < steepest < 1 and (blow_up is None or blow_up > steepest)
+    steepest, lost = lab.run_range_test()
+    assert 1e-6 < steepest < 1 and (lost is None or lost > steepest)
     assert f"falls most steeply at a rate of ≈ {steepest:.1e}" in lab.status.value
     lab.run(steps=2)
     assert not lab.earlier

@@ -54,6 +54,23 @@ def test_the_monitored_metric_picks_the_weights_that_are_kept(lab):
     assert "best macro-F1, restored" in [text.get_text() for text in lab.figure().axes[0].get_legend().get_texts()]
 
 
+def test_the_gap_is_not_told_where_both_losses_are_measured_in_different_ways(lab):
+    for knob in ("dropout", "label_smoothing"):
+        lab.run(steps=10, **{"dropout": 0.0, "label_smoothing": 0.0} | {knob: 0.1})
+        assert "training loss" not in lab.words()
+        assert "its gap" not in [text.get_text() for text in lab.figure().axes[0].get_legend().get_texts()]
+    lab.run(steps=10, label_smoothing=0.0)
+    legend = [text.get_text() for text in lab.figure().axes[0].get_legend().get_texts()]
+    assert {"its gap", "guessing: 2.08"} <= set(legend) and "training loss" in lab.words()
+
+
+def test_the_legend_names_the_monitored_metric_only_where_it_is_unusual(lab):
+    lab.run(steps=1)
+    lab.run(steps=1, monitor="macro_f1")
+    lab.words()
+    assert [lab.earlier[0].name, lab.current.name] == ["all off", "monitor macro-F1"]
+
+
 def test_the_score_quoted_is_the_one_at_the_lowest_validation_loss(lab):
     rows = lab.run().table()
     lowest = rows["validation_loss"].idxmin()

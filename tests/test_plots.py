@@ -81,7 +81,8 @@ def test_learning_rates_next_tokens_and_lengths_say_what_they_show(capsys):
 def test_label_shares_are_drawn_a_bar_for_each_label_and_group(capsys):
     shares = plots.plot_label_shares({"train": pd.Series(list("xxxy")), "test": pd.Series(list("xy"))})
     assert (
-        "largest label is 'x', the smallest 'y'; no label's share differs by more than 25.0%" in capsys.readouterr().out
+        "largest label is 'x', the smallest 'y'; no label's share differs by more than 25.0 percentage points"
+        in capsys.readouterr().out
     )
     assert [[bar.get_height() for bar in bars] for bars in shares.axes[0].containers] == [[0.75, 0.25], [0.5, 0.5]]
 
@@ -173,7 +174,25 @@ def test_a_hidden_rate_is_not_drawn(run):
     figure = Figure()
     plots.draw_runs(figure, run, [run], hidden=[run])
     assert [len(axes.lines) for axes in figure.axes] == [5, 3, 1]  # only the dotted line of the change
-    assert "hidden" in figure.axes[2].get_title()
+    assert "hidden" in figure.axes[2].get_title() and figure.axes[2].texts[0].get_text() == "hidden"
+    assert not len(figure.axes[2].get_yticks())
+    plots.draw_runs(figure, run, [run])
+    assert len(figure.axes[2].get_yticks()) and not figure.axes[2].texts
+
+
+def test_a_hidden_rate_beside_a_known_one_leaves_the_axis_as_it_is(run):
+    figure, known = Figure(), SimpleNamespace(**vars(run) | {"name": "known"})
+    plots.draw_runs(figure, run, [known], hidden=[run])
+    assert len(figure.axes[2].get_yticks()) and not figure.axes[2].texts
+    assert figure.axes[2].lines[0].get_ydata().tolist() == [0.1] * 12
+
+
+def test_the_last_marker_has_room_and_one_score_does_not_cover_another(run):
+    figure = Figure()
+    plots.draw_runs(figure, run, [run])
+    earlier, current = figure.axes[1].lines[:2]
+    assert figure.axes[1].get_xlim()[1] > 12
+    assert current.get_fillstyle() == "none" and current.get_markersize() > earlier.get_markersize()
 
 
 def test_a_rate_of_zero_has_no_place_on_a_log_axis(run):
@@ -200,6 +219,8 @@ def test_the_gap_is_shaded_between_both_losses_and_the_best_step_is_marked(run):
     assert data(score.lines[1]) == ([4, 8, 12], [0.3, 0.62, 0.5])
     assert [axes.lines[-1].get_xdata()[0] for axes in figure.axes] == [8, 8]
     assert texts(figure) == ["run", "this run: run", "its gap", "best step"]
+    plots.draw_gap(figure, run, [run], shaded=False)
+    assert texts(figure) == ["run", "this run: run", "best step"] and not figure.axes[0].collections
 
 
 @pytest.mark.parametrize("draw", [plots.draw_runs, plots.draw_gap])
@@ -216,6 +237,15 @@ def test_drawn_again_a_chart_keeps_its_axes_and_forgets_what_was_on_them(run, dr
 def test_a_range_test_is_drawn_with_its_marks():
     figure = Figure()
     rates, losses = np.geomspace(1e-6, 1, 30), np.linspace(2, 1, 30)
-    plots.draw_range_test(figure, rates, losses, {"steepest descent": 1e-3, "blow-up": 0.5})
-    assert texts(figure) == ["mean of 10 steps", "steepest descent: 1.0e-03", "blow-up: 5.0e-01"]
-    assert [line.get_xdata()[0] for line in figure.axes[0].lines[2:]] == [1e-3, 0.5]
+    plots.draw_range_test(figure, rates, losses, {"steepest descent": 1e-3, "gain lost": 0.5})
+    names = ["mean of 10 steps", "at the start: 1.84", "steepest descent: 1.0e-03", "gain lost: 5.0e-01"]
+    assert texts(figure) == names
+    assert [line.get_xdata()[0] for line in figure.axes[0].lines[3:]] == [1e-3, 0.5]
+
+
+def test_a_range_test_is_cut_where_it_ends_and_shows_the_whole_dip():
+    figure = Figure()
+    losses = [2.0] * 20 + [0.5] * 10 + [40.0] * 5
+    plots.draw_range_test(figure, np.geomspace(1e-6, 1, 35), losses, {})
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0.5 and 1.5 * 2.0 < high < 4

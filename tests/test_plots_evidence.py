@@ -9,49 +9,81 @@ from course_utils.history import History
 from course_utils.results import differences, read_results
 
 
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
 def test_courses_show_each_run_to_its_end_with_its_mean(capsys):
     falling, flat = np.linspace(2, 1, 40), np.full(30, 2.1)
     figure = plots.plot_courses({"falling": falling, "flat": flat}, 8, (11, 15, "rate 0.1"))
     (axes,) = figure.axes
     assert axes.lines[0].get_ydata().tolist() == falling.tolist()
     assert axes.lines[3].get_ydata() == pytest.approx(flat)
-    assert [text.get_text().strip() for text in axes.texts] == ["falling", "flat", "guessing: 2.08", "rate 0.1"]
+    assert legend(axes) == ["falling", "flat", "guessing among 8: 2.08", "rate 0.1"]
     said = capsys.readouterr().out
-    assert "falling: ≈ 1.88 after 10 steps, ≈ 1.12 after 40; flat: ≈ 2.10 after 10 steps, ≈ 2.10 after 30" in said
+    assert "falling: ≈ 1.88 after 10 steps, ≈ 2.00 at its highest, ≈ 1.12 after 40; flat: ≈ 2.10 after 10" in said
 
 
-def test_a_run_that_leaves_the_figure_is_named_inside_it():
-    figure = plots.plot_courses({"lost": [9.0] * 12, "kept": [1.0] * 12}, 8)
-    assert figure.axes[0].get_ylim() == (0, 4)
-    assert figure.axes[0].texts[0].xy[1] == 4
+def test_a_run_that_explodes_stays_in_the_figure_and_presses_no_other_flat():
+    (axes,) = plots.plot_courses({"lost": [90.0] * 12, "kept": [1.0, 2.0] * 6}, 8).axes
+    assert axes.get_yscale() == "log" and axes.get_ylim()[0] < 1 and axes.get_ylim()[1] > 90
+    assert 12 < axes.get_xlim()[1] < 14
+    low, high, top = axes.transAxes.inverted().transform(axes.transData.transform([(1, 1), (1, 2), (1, 90)]))[:, 1]
+    assert high - low > (top - low) / 10  # on a linear axis a ninetieth
 
 
 def test_the_hill_has_a_dot_for_each_seed_a_mean_with_its_interval_and_the_marks(capsys):
-    runs = pd.DataFrame({"rate": [1e-4, 1e-4, 1e-3, 1e-3], "macro_f1": [0.1, 0.3, 0.5, 0.5]})
+    runs = pd.DataFrame({"rate": [1e-4, 1e-4, 1e-3, 1e-3], "validation": [0.1, 0.3, 0.5, 0.5]})
     summary = pd.DataFrame({"mean": [0.5, 0.2], "half": [0.0, 0.1]}, index=[1e-3, 1e-4])
     (axes,) = plots.plot_hill(runs, summary, {"steepest descent": 2e-3}).axes
     assert axes.lines[0].get_ydata().tolist() == [0.1, 0.3, 0.5, 0.5]
     assert axes.lines[1].get_ydata().tolist() == [0.2, 0.5]
     assert list(axes.lines[-1].get_xdata()) == [2e-3, 2e-3]
+    assert (axes.lines[0].get_xdata() > runs["rate"]).all()  # beside the mean, which would cover them
+    assert axes.get_ylabel() == "validation macro-F1" and "steepest descent: 2.0e-03" in legend(axes)
     assert "highest, 0.50, at 0.001; steepest descent: ≈ 2.0e-03." in capsys.readouterr().out
+
+
+def test_paired_ends_show_the_rates_and_join_the_runs_of_a_seed(capsys):
+    rates = {"constant": [1e-3] * 3, "falling": [1e-3, 5e-4, 0.0]}
+    left, right = plots.plot_paired_ends(rates, {"constant": [2.0, 1.8], "falling": [1.9, 1.6]}).axes
+    assert [list(line.get_ydata()) for line in left.lines] == list(rates.values()) and legend(left) == list(rates)
+    assert [list(line.get_xdata()) for line in right.lines] == [[2.0, 1.9], [1.8, 1.6], [2.0, 1.8], [1.9, 1.6]]
+    assert [list(line.get_ydata()) for line in right.lines] == [[0, 1], [0, 1], [0, 0], [1, 1]]
+    assert "at the end: constant ≈ 1.90; falling ≈ 1.75." in capsys.readouterr().out
 
 
 def test_a_forest_tells_intervals_without_zero_from_the_others(capsys):
     table = pd.DataFrame({"mean": [-0.3, 0.1], "low": [-0.5, -0.1], "high": [-0.1, 0.3]}, index=["dropout", "decay"])
-    first, second = plots.plot_forest({"loss": table, "score": table.iloc[1:]}, ["lower", "higher"]).axes
+    figure = plots.plot_forest({"loss": table, "score": table.iloc[1:]}, ["lower", "higher"])
+    first, second = figure.axes
     assert [list(line.get_xdata()) for line in first.lines[:4:2]] == [[-0.5, -0.1], [-0.1, 0.3]]
     assert [line.get_fillstyle() for line in first.lines[1:4:2]] == ["full", "none"]
-    assert "← better" in first.get_xlabel() and "better →" in second.get_xlabel()
-    assert "loss: dropout -0.30; score: none." in capsys.readouterr().out
+    assert {line.get_solid_capstyle() for line in first.lines[:4:2]} == {"butt"}  # a round end would touch zero
+    assert first.get_xlabel() == "difference to plain (← better)" and "better →" in second.get_xlabel()
+    assert [text.get_text().split()[3] for text in figure.legends[0].get_texts()] == ["leaves", "holds"]
+    assert "loss: dropout -0.300 (-0.500 to -0.100); score: none." in capsys.readouterr().out
+
+
+def test_panels_of_a_forest_with_the_same_unit_have_the_same_axis():
+    table = pd.DataFrame({"mean": [0.0], "low": [-1.0], "high": [1.0]}, index=["dropout"])
+    panels = {"last": table, "lowest": table / 10, "score": table / 10}
+    last, lowest, score = plots.plot_forest(panels, ["lower", "lower", "higher"], units=["nats", "nats", ""]).axes
+    assert last.get_xlim() == lowest.get_xlim() and last.get_xlim()[1] > 1 > score.get_xlim()[1]
+    assert lowest.get_xlabel() == "difference to plain, nats (← better)"
+    assert score.get_xlabel() == "difference to plain (better →)"
 
 
 def test_stops_show_the_end_and_what_is_kept(capsys):
     rows = [{"step": 10 * i, "validation_loss": 3.0 - i, "macro_f1": i / 10} for i in range(1, 4)]
-    figure = plots.plot_stops(History(validations=rows), {"macro_f1": {1: (20, 10), 2: (30, 30)}})
-    (axes,) = figure.axes
+    stops = {"macro_f1": {1: (20, 10), 2: (30, 30)}, "validation_loss": {1: (30, 30)}}
+    axes, loss = plots.plot_stops(History(validations=rows), stops, guessing=2.08).axes
     assert axes.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
-    assert list(axes.lines[1].get_xdata()) == [0, 20] and list(axes.lines[3].get_xdata()) == [10]
-    assert list(axes.lines[4].get_ydata()) == [0.1]
+    assert list(axes.lines[1].get_xdata()) == [0, 20]
+    assert list(axes.lines[3].get_xdata()) == [10, 10] and axes.lines[3].get_ydata()[1] == 0.1
+    assert [label.get_text() for label in axes.get_yticklabels()][-2:] == ["patience 1", "patience 2"]
+    assert [text.get_text() for text in loss.texts] == ["guessing: 2.08"] and not axes.texts
+    assert 30 < axes.get_xlim()[1] < 33
     said = "macro-F1, patience 1: ends at step ≈ 20, keeps ≈ 0.10 of step ≈ 10; macro-F1, patience 2: ends at step ≈ 30"
     assert said in capsys.readouterr().out
 
@@ -72,9 +104,9 @@ KNOBS = ("dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "la
 
 
 @pytest.mark.parametrize("knob", KNOBS)
-def test_the_last_validation_loss_falls_with_dropout_and_smoothing_the_lowest_with_none(measured, knob):
+def test_what_dropout_and_smoothing_gain_at_the_end_they_do_not_gain_at_the_best_moment(measured, knob):
     last, lowest = (differences(measured, knob, "plain", metric).loc["16"] for metric in ("last", "lowest"))
-    assert last["shown"] == ("no difference shown" if "decay" in knob else "behind")
-    assert lowest["shown"] == "no difference shown"
-    if "decay" not in knob:
-        assert abs(lowest["mean"]) < abs(last["mean"]) / 3
+    if "decay" in knob:
+        assert abs(last["mean"]) < 0.1
+    else:
+        assert last["mean"] < min(-0.1, 2 * lowest["mean"])

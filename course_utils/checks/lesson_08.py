@@ -5,30 +5,33 @@ import torch
 from course_utils.checks.base import exercise, hint_at_known, number, require, round_all, same, tensor
 
 
-@exercise("a number of steps", number)
-def check_steps_used(steps_used) -> str:
-    """`steps_used(losses, patience, every)`: steps after which early stopping ends a run."""
-    losses = [2.0, 1.5, 1.6, 1.4, 1.45, 1.4, 1.5, 1.5, 1.2]
-    result = steps_used(list(losses), 2, 10)
-    neighbours = result == 80 and steps_used([3.0, 1.0, 2.0, 1.5, 1.4, 1.3], 2, 10) == 60
-    require(not neighbours, "you compare each loss with the one before: a new best is lower than *all* before it.")
-    higher = result == 30 and steps_used([1.0, 2.0, 3.0, 4.0], 2, 10) == 40
-    require(not higher, "you take the highest loss for the best: a new best is *lower* than all before it.")
+@exercise("a number, in nats", number)
+def check_cost_of_patience(cost_of_patience) -> str:
+    """`cost_of_patience(losses, patience)`: how much lower the lowest loss is than the lowest before the stop."""
+    losses = [2.0, 1.5, 1.6, 1.4, 1.4, 1.45, 1.35, 1.5, 1.55, 1.3, 1.6, 1.7, 1.8, 1.1]
+    result = cost_of_patience(list(losses), 2)
     mistakes = {
-        6: "you count validations: each of them stands for `every` steps",
-        30: "with patience 2, one worse validation does not end the run",
-        40: "you return the step of the best validation; the run goes on until patience has run out",
-        50: "you count validations from 0: after the sixth, 60 steps are done",
-        70: "with patience 2, the second validation in a row without a new best is the last; yours waits for a third",
-        80: "1.4 again is no new best: only a strictly lower loss starts the count anew",
-        90: "you use the whole run, whatever the patience: two validations in a row without a new best end it",
+        0.0: "you look at the whole run, whatever the patience: two losses in a row without a new best end it",
+        -0.3: "the difference has the wrong sign: take the lowest of the whole run from the lowest before the stop",
+        1.4: "that is the lowest loss that early stopping sees: wanted is how far it lies above the lowest of all",
+        1.1: "that is the lowest loss of all: wanted is how far the lowest before the stop lies above it",
+        0.35: "you take the loss at which the run ends: what is kept is the *lowest* loss up to there",
+        0.9: "you take the highest loss for the best: a new best is *lower* than all before it",
+        0.4: "with patience 2, one worse loss does not end the run",
+        0.25: "1.4 again is no new best: only a strictly lower loss starts the count anew",
+        0.2: "with patience 2, the second loss in a row without a new best is the last; yours waits for a third",
     }
     hint_at_known(result, mistakes)
-    require(result == 60, f"for {losses}, patience 2 and a validation every 10 steps it is 60, not {result:g}.")
-    require(steps_used([3.0, 2.0, 1.0], 2, 10) == 30, "a run that never loses patience uses all of its steps.")
-    in_a_row = steps_used([2.0, 2.1, 1.9, 2.0, 1.8, 1.9, 2.0], 2, 5) == 35
-    require(in_a_row, "patience counts validations in a row: each new best starts the count anew.")
-    return "what early stopping saves is the rest of the run; what it risks is a best that would have come later."
+    require(same(result, 0.3), f"for {losses} and patience 2 it is 1.4 - 1.1 = 0.3, not {result:g}.")
+    neighbours = same(cost_of_patience([3.0, 1.0, 2.0, 1.5, 0.5], 2), 0)
+    require(not neighbours, "you compare each loss with the one before: a new best is lower than *all* before it.")
+    in_a_row = same(cost_of_patience([2.0, 2.1, 1.9, 2.0, 1.8, 1.7], 2), 0)
+    require(in_a_row, "patience counts losses in a row: each new best starts the count anew.")
+    won = same(cost_of_patience([1.0, 2.0, 3.0, 1.5], 2), 0) and same(cost_of_patience([3.0, 2.0, 1.0], 1), 0)
+    require(won, "where nothing better comes after the stop, or the run never stops, the bet is won: that costs 0.")
+    other = same(cost_of_patience([2.0, 1.9, 1.95, 1.7], 1), 0.2)
+    require(other, "right for a patience of 2, not for 1: use `patience` as given.")
+    return "a larger patience loses its bet less often, and pays for that in steps."
 
 
 @exercise("a tensor of the same shape as the states", tensor)

@@ -70,7 +70,7 @@ class LearningRateLab(Lab):
         self.start_run(self.make_range_test)
 
     def run_range_test(self) -> tuple[float, float | None]:
-        """Sweep at once; return the rates of steepest descent and of the blow-up (None: there was none)."""
+        """Sweep at once; return the rates of steepest descent and where the gain was lost (None: nowhere)."""
         history = self.finish_run(self.make_range_test)
         return read_range_test(history.learning_rate, history.loss)
 
@@ -124,8 +124,8 @@ class LearningRateLab(Lab):
             return
         history, marks = self.current.history, {}
         if self._sweep_is_done():
-            steepest, blow_up = read_range_test(history.learning_rate, history.loss)
-            marks = {"steepest descent": steepest} | ({"blow-up": blow_up} if blow_up else {})
+            steepest, lost = read_range_test(history.learning_rate, history.loss)
+            marks = {"steepest descent": steepest} | ({"gain lost": lost} if lost else {})
         plots.draw_range_test(figure, history.learning_rate, history.loss, marks)
 
     def words(self) -> str:
@@ -134,8 +134,8 @@ class LearningRateLab(Lab):
         revealed = f" The presets: {revealed}." if self.revealed else ""
         if not self._sweep_is_done():
             return super().words() + revealed
-        steepest, blow_up = read_range_test(self.current.history.learning_rate, self.current.history.loss)
-        end = f"blows up at ≈ {blow_up:.1e}" if blow_up else "does not blow up"
+        steepest, lost = read_range_test(self.current.history.learning_rate, self.current.history.loss)
+        end = f"the gain is lost at ≈ {lost:.1e}" if lost else "the gain is not lost"
         return f"Range test: the loss falls most steeply at a rate of ≈ {steepest:.1e}, and {end}.{revealed}"
 
     def describe(self, run: LiveTraining) -> str:

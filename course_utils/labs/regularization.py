@@ -27,6 +27,7 @@ class RegularizationLab(Lab):
     title = "Regularization lab"
     plain = "all off"
     off: ClassVar = {"dropout": "0.0", "weight decay": "0.0", "label smoothing": "0.0", "patience": "without end"}
+    usual: ClassVar = {**off, "monitor": "validation loss"}  # what the legend leaves out
 
     def __init__(self, model: str = "gpt2-mini", steps: int = 150, validation_rows: int = 8):
         self.steps, self.validation_rows, self.tokenizer = steps, validation_rows, load_tokenizer(model)
@@ -69,8 +70,8 @@ class RegularizationLab(Lab):
         return LiveTraining(self.model, data["train"], data["validation"], settings, **options)
 
     def settings_shown(self, run: LiveTraining) -> dict[str, str]:
-        """The settings of a run, without those that are switched off."""
-        return {name: value for name, value in super().settings_shown(run).items() if self.off.get(name) != value}
+        """The settings of a run, without those that are switched off and without the usual metric."""
+        return {name: value for name, value in super().settings_shown(run).items() if self.usual.get(name) != value}
 
     def kept(self, runs: list[LiveTraining]) -> list[LiveTraining]:
         """Of the runs before, the last ones, and always the last one with everything off, to compare with."""
@@ -83,7 +84,12 @@ class RegularizationLab(Lab):
         """Both losses, the gap between them, and the score."""
         self.name_runs()
         kept = f"best {self.current.values['monitor']}, restored" if self.current else ""
-        plots.draw_gap(figure, self.current, self.earlier, self.tickets, kept)
+        shaded = self.current is None or self.losses_are_alike(self.current)
+        plots.draw_gap(figure, self.current, self.earlier, self.tickets, kept, shaded)
+
+    def losses_are_alike(self, run: LiveTraining) -> bool:
+        """Whether both losses of a run are measured in the same way: with all units, and against plain labels."""
+        return all(run.values[name] == self.off[name] for name in ("dropout", "label smoothing"))
 
     def describe(self, run: LiveTraining) -> str:
         """The state of the run, the gap, and what early stopping saved."""
@@ -92,7 +98,8 @@ class RegularizationLab(Lab):
             return text
         last = run.history.validations[-1]
         gap = last["validation_loss"] - last["train_loss"]
-        text += f" Validation loss is ≈ {abs(gap):.2f} {'above' if gap >= 0 else 'below'} training loss."
+        if self.losses_are_alike(run):
+            text += f" Validation loss is ≈ {abs(gap):.2f} {'above' if gap >= 0 else 'below'} training loss."
         if run.state == "stopped early":
             text += f" Stopped early: ≈ {run.steps - len(run.history.loss)} of {run.steps} steps saved."
         if not run.is_going:

@@ -6,9 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from course_utils.diagnosis import WINDOW, running_mean
-from course_utils.plots.style import LINES, close, plain, spread, styles
+from course_utils.plots.style import LINES, close, plain, styles
 
 RATHER = {"lower": "← better", "higher": "better →"}  # which way is better, on a horizontal axis
 
@@ -16,91 +18,136 @@ RATHER = {"lower": "← better", "higher": "better →"}  # which way is better,
 # --- lesson 7 ---------------------------------------------------------------------------------------------------
 
 
-def plot_courses(
-    runs: dict[str, Sequence[float]], classes: int, span: tuple[int, int, str] | None = None, top: float = 4.0
-) -> Figure:
+def plot_courses(runs: dict[str, Sequence[float]], classes: int, span: tuple[int, int, str] | None = None) -> Figure:
     """Training loss of named runs, each step thin and the mean of ten bold, and the loss of guessing among `classes`.
 
-    `span` shades steps and names what was different there: (first, last, words). Losses above `top` leave the figure.
+    The axis is logarithmic, for runs of which one explodes. `span` shades steps and names what was different there:
+    (first, last, words).
     """
-    figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
-    ends, words = [], []
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    words = []
     for style, (name, losses) in zip(styles(len(runs)), runs.items(), strict=True):
         steps, mean = np.arange(1, len(losses) + 1), running_mean(losses)
         axes.plot(steps, losses, color=style["color"], alpha=0.3, linewidth=0.8)
-        axes.plot(steps, mean, color=style["color"], linestyle=style["linestyle"], linewidth=2)
-        ends.append((steps[-1], min(mean[-1], top)))
-        words.append(f"{name}: ≈ {mean[:WINDOW][-1]:.2f} after {WINDOW} steps, ≈ {mean[-1]:.2f} after {len(losses)}")
-    longest = max(step for step, _ in ends)
-    for (step, _), name, height in zip(ends, runs, spread([loss for _, loss in ends], 0.07 * top), strict=True):
-        axes.annotate(plain(f"  {name}"), (step, height), va="center", annotation_clip=False)
-    axes.plot([0, longest], [np.log(classes)] * 2, color="black", linestyle=":", linewidth=1)
-    axes.text(longest, np.log(classes) + 0.03 * top, f"guessing: {np.log(classes):.2f} ", ha="right", fontsize=9)
+        line = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2}
+        axes.plot(steps, mean, label=plain(name), **line)
+        course = f"≈ {mean[:WINDOW][-1]:.2f} after {WINDOW} steps, ≈ {mean.max():.2f} at its highest"
+        words.append(f"{name}: {course}, ≈ {mean[-1]:.2f} after {len(losses)}")
+    guess = np.log(classes)
+    axes.axhline(guess, color="black", linestyle=":", linewidth=1, label=f"guessing among {classes}: {guess:.2f}")
     if span is not None:
         first, last, said = span
-        axes.axvspan(first - 0.5, last + 0.5, color="#f2b78b", alpha=0.6)
-        axes.text(last + 1.5, 0.97 * top, plain(said), va="top", fontsize=9)
-    axes.set(title="Training loss: each step, and the mean of ten", xlabel="optimizer step", ylabel="nats")
-    axes.set(xlim=(0, 1.4 * longest), ylim=(0, top))
+        axes.axvspan(first - 0.5, last + 0.5, color="#f2b78b", alpha=0.6, label=plain(said))
+    axes.set(title="Training loss: each step, and the mean of ten", xlabel="optimizer step")
+    axes.set(ylabel="cross-entropy (nats)", yscale="log", xlim=(0, max(map(len, runs.values())) + 1))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.minorticks_off()
+    axes.legend(fontsize=8, loc="upper right")
     return close(figure, f"mean training loss of {'; '.join(words)}")
 
 
 def plot_hill(runs: pd.DataFrame, summary: pd.DataFrame, marks: dict[str, float] | None = None) -> Figure:
-    """Test macro-F1 against learning rate: a dot for each seed, the mean with its 95 % interval; named rates as lines.
+    """Validation macro-F1 against learning rate: a dot for each seed, the mean with its 95 % interval.
 
-    `runs` has the columns `rate` and `macro_f1`; `summary` has the rate as its index, and `mean` and `half`.
+    `runs` has the columns `rate` and `validation`, the score; `summary` has the rate as its index, and `mean` and
+    `half`. The dots stand a little to the right of their rate, so that the mean does not cover them. `marks` are named
+    rates, drawn as vertical lines.
     """
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     summary = summary.sort_index()
-    axes.plot(runs["rate"], runs["macro_f1"], ".", color="#555555", markersize=5, label="one seed")
+    axes.plot(1.15 * runs["rate"], runs["validation"], ".", color="#555555", markersize=5, label="one seed")
     label = "mean, with its 95 % interval"
     axes.errorbar(summary.index, summary["mean"], summary["half"], **LINES[0], capsize=3, label=label)
-    for i, (style, (name, rate)) in enumerate(
-        zip(styles(len(marks or {}), skip=1), (marks or {}).items(), strict=True)
-    ):
-        axes.axvline(rate, color=style["color"], linestyle=style["linestyle"])
-        axes.text(rate, 0.98 - 0.09 * i, f" {plain(name)}", va="top", fontsize=9, color=style["color"])
+    for style, (name, rate) in zip(styles(len(marks or {}), skip=1), (marks or {}).items(), strict=True):
+        axes.axvline(rate, color=style["color"], linestyle=style["linestyle"], label=f"{plain(name)}: {rate:.1e}")
     axes.set(title="Whole runs: score against learning rate", xscale="log", ylim=(0, 1))
-    axes.set(xlabel="learning rate", ylabel="test macro-F1")
+    axes.set(xlabel="learning rate", ylabel="validation macro-F1")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
+    axes.legend(fontsize=9, loc="upper left")
     best = summary["mean"].idxmax()
     words = [f"the mean is highest, {summary['mean'][best]:.2f}, at {best:g}"]
     words += [f"{name}: ≈ {rate:.1e}" for name, rate in (marks or {}).items()]
     return close(figure, "; ".join(words))
 
 
+def plot_paired_ends(rates: dict[str, Sequence[float]], ends: dict[str, Sequence[float]]) -> Figure:
+    """On the left, the learning rate of named ways to train, at every step; on the right, where each seed's run ended.
+
+    `rates` maps a name to the rates of all steps, `ends` the same name to the last validation losses, seed by seed. A
+    thin line joins the runs of one seed.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.9), layout="constrained")
+    right.plot(np.array(list(ends.values())), np.arange(len(ends)), color="#555555", linewidth=0.8)
+    for y, (style, name) in enumerate(zip(styles(len(rates)), rates, strict=True)):
+        steps = np.arange(1, len(rates[name]) + 1)
+        left.plot(steps, rates[name], label=plain(name), **{**style, "marker": None})
+        right.plot(ends[name], [y] * len(ends[name]), linestyle="none", color=style["color"], marker=style["marker"])
+    left.set(title="The rate", xlabel="optimizer step", ylabel="learning rate")
+    left.set_ylim(0, 1.5 * left.get_ylim()[1])  # room for the legend
+    left.legend(fontsize=8, loc="upper right")
+    right.set(title="Where each run ended (a line: one seed)", xlabel="validation loss (nats)   (← better)")
+    right.set_yticks(range(len(ends)), list(map(plain, ends)))
+    right.set_ylim(len(ends) - 0.5, -0.5)
+    right.grid(axis="x", alpha=0.3)
+    words = [f"{name} ≈ {np.mean(losses):.2f}" for name, losses in ends.items()]
+    return close(figure, f"mean validation loss at the end: {'; '.join(words)}")
+
+
 # --- lesson 8 ---------------------------------------------------------------------------------------------------
 
 
-def plot_forest(panels: dict[str, pd.DataFrame], better: Sequence[str], reference: str = "plain") -> Figure:
+def plot_forest(
+    panels: dict[str, pd.DataFrame],
+    better: Sequence[str],
+    reference: str = "plain",
+    units: Sequence[str] | None = None,
+) -> Figure:
     """Differences to a reference with their 95 % intervals, a panel for each named measure.
 
     A panel's table has the names in its index, and `mean`, `low`, `high`, as `results.differences` gives them; `better`
-    says for each panel whether "lower" or "higher" is better. Filled marks: the interval leaves out zero.
+    says for each panel whether "lower" or "higher" is better. Filled marks: the interval leaves out zero. `units` names
+    each panel's unit; panels with the same one have the same horizontal axis. None: each has its own.
     """
-    figure, row = plt.subplots(1, len(panels), figsize=(10, 3.1), sharey=True, layout="constrained", squeeze=False)
+    figure, row = plt.subplots(1, len(panels), figsize=(10, 3.5), sharey=True, layout="constrained", squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.12)  # the last tick of a panel and the first of the next need room
+    mark = {"color": "#1b6ca8", "marker": "o", "markersize": 8}
     words = []
-    for axes, way, (title, table) in zip(row[0], better, panels.items(), strict=True):
+    for i, (axes, way, (title, table)) in enumerate(zip(row[0], better, panels.items(), strict=True)):
         shown = (table["low"] > 0) | (table["high"] < 0)
         for y, (name, values) in enumerate(table.iterrows()):
-            fill = "full" if shown[name] else "none"
-            axes.plot([values["low"], values["high"]], [y, y], color="#1b6ca8", linewidth=2)
-            axes.plot(values["mean"], y, "o", color="#1b6ca8", fillstyle=fill, markersize=8, markerfacecoloralt="white")
+            # A round end of the line would reach beyond the end of the interval.
+            ends = [values["low"], values["high"]]
+            axes.plot(ends, [y, y], color="#1b6ca8", linewidth=2, solid_capstyle="butt")
+            axes.plot(values["mean"], y, **mark, fillstyle="full" if shown[name] else "none")
         axes.axvline(0, color="black", linestyle="--", linewidth=1)
-        axes.set(title=plain(title), xlabel=f"minus {reference}   ({RATHER[way]})")
+        unit = f", {units[i]}" if units and units[i] else ""
+        axes.set(title=plain(title), xlabel=f"difference to {reference}{unit} ({RATHER[way]})")
+        axes.locator_params(axis="x", nbins=4)
         axes.set_yticks(range(len(table)), list(map(plain, table.index)))
         axes.set_ylim(len(table) - 0.5, -0.5)
         axes.grid(axis="x", alpha=0.3)
-        names = [f"{name} {table.loc[name, 'mean']:+.2f}" for name in table.index[shown]]
+        numbers = table.loc[shown, ["mean", "low", "high"]].itertuples()
+        names = [f"{name} {mean:+.3f} ({low:+.3f} to {high:+.3f})" for name, mean, low, high in numbers]
         words.append(f"{title}: {', '.join(names) or 'none'}")
+    for unit in set(units or ()):
+        alike = [axes for axes, own in zip(row[0], units, strict=True) if own == unit]
+        limits = [axes.get_xlim() for axes in alike]
+        for axes in alike:
+            axes.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+    marks = [
+        Line2D([], [], **mark, fillstyle=fill, linewidth=2, label=f"95 % interval {without}")
+        for fill, without in (("full", "leaves out zero"), ("none", "holds zero: no difference shown"))
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False)
     return close(figure, f"difference to {reference} where the interval leaves out zero. {'; '.join(words)}")
 
 
-def plot_stops(history, stops: dict[str, dict[int, tuple[int, int]]]) -> Figure:
+def plot_stops(history, stops: dict[str, dict[int, tuple[int, int]]], guessing: float | None = None) -> Figure:
     """Where early stopping would have ended a run, and what it would have kept: a panel for each monitored metric.
 
-    `stops` maps a metric of the history, for each patience, to (step of the end, step of the weights kept).
+    `stops` maps a metric of the history, for each patience, to (step of the end, step of the weights kept), which has
+    a ring. `guessing` is the validation loss of guessing, drawn as a dotted line.
     """
     figure, row = plt.subplots(1, len(stops), figsize=(10, 3.4), layout="constrained", squeeze=False)
     table, words = history.table(), []
@@ -108,19 +155,21 @@ def plot_stops(history, stops: dict[str, dict[int, tuple[int, int]]]) -> Figure:
         curve, name = table[metric], metric.replace("_", " ").replace("macro f1", "macro-F1")
         low, high = curve.min(), curve.max()
         axes.plot(curve.index, curve, color="#1b6ca8", linewidth=2)
-        for i, (style, (patience, (end, kept))) in enumerate(
-            zip(styles(len(found), skip=1), found.items(), strict=True)
-        ):
-            y = low - (0.14 + 0.13 * i) * (high - low)
+        ring = {"marker": "o", "color": "black", "fillstyle": "none", "markersize": 9, "linestyle": "none"}
+        heights = [low - (0.14 + 0.13 * i) * (high - low) for i in range(len(found))]
+        for y, style, (patience, (end, kept)) in zip(heights, styles(len(found), skip=1), found.items(), strict=True):
             axes.plot([0, end], [y, y], color=style["color"], linestyle=style["linestyle"])
             axes.plot(end, y, "|", color=style["color"], markersize=12)
-            axes.plot(kept, y, style["marker"], color=style["color"])
-            axes.plot(kept, curve[kept], "o", color="black", fillstyle="none", markersize=11)
-            axes.annotate(f" patience {patience}", (end, y), va="center", fontsize=9)
+            axes.plot([kept, kept], [y, curve[kept]], **ring)
             score = f"keeps ≈ {curve[kept]:.2f} of step ≈ {kept}"
             words.append(f"{name}, patience {patience}: ends at step ≈ {end}, {score}")
         axes.set(title=f"monitored: {name}", xlabel="optimizer step", ylabel=name)
-        axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
-        axes.set_xlim(0, 1.22 * curve.index[-1])
+        if guessing is not None and metric == "validation_loss":
+            axes.axhline(guessing, color="black", linestyle=":", linewidth=1)
+            axes.text(curve.index[-1], guessing, f"guessing: {guessing:.2f}", ha="right", va="bottom", fontsize=9)
+        ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+        names = [*(f"{tick:.2f}" for tick in ticks), *(f"patience {patience}" for patience in found)]
+        axes.set_yticks([*ticks, *heights], names)
+        axes.set_xlim(0, 1.03 * curve.index[-1])
         axes.grid(alpha=0.3)
     return close(figure, "; ".join(words))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from course_utils.diagnosis import running_mean
+from course_utils.diagnosis import WINDOW, running_mean
 from course_utils.plots.style import FILLS, LINES, plain, styles
 
 # The highest loss (nats) on the chart of lesson 7, twice that of guessing among eight queues: a run that has diverged
@@ -77,7 +77,9 @@ def draw_runs(figure: Figure, current, earlier: Sequence = (), tickets=None, hid
         draw_run(loss, score, rate, run, {**style, "linewidth": 1.3, "alpha": 0.8}, run.name, run in hidden)
     if current is not None and current.history.loss:
         name = f"this run: {current.name}" if current.name else "this run"
-        draw_run(loss, score, rate, current, {**LINES[0], "linewidth": 2.2}, name, current in hidden)
+        # Its marker is large and open: another run with the same score shows inside it.
+        front = {**LINES[0], "linewidth": 2.2, "markersize": 10, "fillstyle": "none"}
+        draw_run(loss, score, rate, current, front, name, current in hidden)
         for step, _ in current.changes:
             for axes in (loss, score, rate):
                 axes.axvline(step, color="black", linestyle=":", linewidth=1)
@@ -87,10 +89,13 @@ def draw_runs(figure: Figure, current, earlier: Sequence = (), tickets=None, hid
     rate.set(title="learning rate" + (" (hidden)" if hidden else ""), xlabel="step", yscale="log")
     rate.minorticks_off()
     runs = [*earlier, current] if current is not None else earlier
+    if runs and all(run in hidden for run in runs):
+        rate.set_yticks([])
+        rate.text(0.5, 0.5, "hidden", transform=rate.transAxes, ha="center")
     for axes in (loss, score, rate):
-        axes.set_xlim(0, max((run.steps for run in runs), default=1))
+        axes.set_xlim(0, 1.04 * max((run.steps for run in runs), default=1))  # room for the last marker
     if loss.get_legend_handles_labels()[0]:
-        loss.legend(fontsize=8, loc="upper right")
+        loss.legend(fontsize=8, loc="lower left")  # a run that comes down from above passes on the right
 
 
 def draw_run(loss: Axes, score: Axes, rate: Axes, run, style: dict, name: str, hidden: bool = False) -> None:
@@ -107,12 +112,19 @@ def draw_run(loss: Axes, score: Axes, rate: Axes, run, style: dict, name: str, h
 
 
 def draw_range_test(figure: Figure, rates: Sequence[float], losses: Sequence[float], marks: dict[str, float]) -> None:
-    """Loss against learning rate of a range test; `marks` are named rates, drawn as vertical lines."""
+    """Loss against learning rate of a range test; `marks` are named rates, drawn as vertical lines.
+
+    The axis ends a little above one and a half times the loss of the start, where the test ends, so that a dip shows.
+    """
     (axes,) = empty_axes(figure, [1], left=0.08, right=0.98)
     axes.plot(rates, losses, color="#1b6ca8", alpha=0.3, linewidth=1)
     # A running mean lags: it is drawn at the middle of its steps, where `read_range_test` reads it.
     middles = 10 ** running_mean(np.log10(rates)) if len(rates) else rates
     axes.plot(middles, running_mean(losses), **{**LINES[0], "marker": None}, label="mean of 10 steps")
+    if len(losses):
+        start = np.mean(losses[:WINDOW])
+        axes.axhline(start, color="black", linestyle=":", linewidth=1, label=f"at the start: {start:.2f}")
+        axes.set_ylim(min(0.6 * start, 0.9 * min(losses)), 1.65 * start)
     for style, (name, value) in zip(styles(len(marks), skip=1), marks.items(), strict=True):
         axes.axvline(value, color=style["color"], linestyle=style["linestyle"], label=f"{name}: {value:.1e}")
     axes.set(title="Range test", xlabel="learning rate", ylabel="cross-entropy (nats)", xscale="log")
@@ -122,10 +134,13 @@ def draw_range_test(figure: Figure, rates: Sequence[float], losses: Sequence[flo
 # --- lesson 8 ---------------------------------------------------------------------------------------------------
 
 
-def draw_gap(figure: Figure, current, earlier: Sequence = (), tickets=None, kept: str = "best step") -> None:
+def draw_gap(
+    figure: Figure, current, earlier: Sequence = (), tickets=None, kept: str = "best step", shaded: bool = True
+) -> None:
     """Training and validation loss with the gap between them shaded, and validation macro-F1, with the best point.
 
-    `kept` names the mark of the step whose weights are kept.
+    `kept` names the mark of the step whose weights are kept; without `shaded` the gap is not. With `tickets`, a dotted
+    line shows the loss of guessing among their queues.
     """
     loss, score = empty_axes(figure, [1.5, 1], tickets, wspace=0.18)
     for style, run in zip(styles(len(earlier), skip=1), earlier, strict=True):
@@ -135,17 +150,21 @@ def draw_gap(figure: Figure, current, earlier: Sequence = (), tickets=None, kept
         rows = current.history.table()
         name = f"this run: {current.name}" if current.name else "this run"
         draw_losses(loss, current, {**LINES[0], "linewidth": 2.2}, name)
-        loss.fill_between(rows.index, rows["train_loss"], rows["validation_loss"], alpha=0.15, label="its gap")
+        if shaded:
+            loss.fill_between(rows.index, rows["train_loss"], rows["validation_loss"], alpha=0.15, label="its gap")
         score.plot(rows["macro_f1"], **LINES[0], linewidth=2.2)
         for axes in (loss, score):
             axes.axvline(current.history.best_step, color="black", linestyle=":", label=kept)
     loss.set(title="loss: validation (with markers), training (thin)", xlabel="step", ylabel="cross-entropy (nats)")
     top = max([1.0, *(max(line.get_ydata(), default=0) for line in loss.lines)])
     loss.set_ylim(0, 1.5 * top)  # room for the legend above the curves
+    if tickets is not None:
+        chance = np.log(len(tickets.labels))
+        loss.axhline(chance, color="#555555", linestyle=":", linewidth=1, label=f"guessing: {chance:.2f}")
     score.set(title="validation macro-F1", xlabel="step", ylim=(0, 1))
     runs = [*earlier, current] if current is not None else earlier
     for axes in (loss, score):
-        axes.set_xlim(0, max((run.steps for run in runs), default=1))
+        axes.set_xlim(0, 1.04 * max((run.steps for run in runs), default=1))  # room for the last marker
     if loss.get_legend_handles_labels()[0]:
         loss.legend(fontsize=8, loc="upper left", ncols=2)
 

@@ -27,7 +27,8 @@ def plot_history(history, title: str = "Fine-tuning") -> Figure:
     best = "there is no validation yet"
     if history.best_step is not None:
         right.axvline(history.best_step, color="black", linestyle=":", label=f"best step: {history.best_step}")
-        right.legend(loc="lower right")
+        early = history.best_step <= len(history.loss) / 2  # the legend stands on the other side
+        right.legend(loc="lower right" if early else "upper left")
         best = f"validation macro-F1 is best at ≈ {rows['macro_f1'].max():.2f}"
     return close(figure, f"training loss goes from ≈ {history.loss[0]:.2f} to ≈ {mean[-1]:.2f}; {best}")
 

@@ -4,44 +4,40 @@ import torch
 from torch.nn import functional as F
 
 
-def stop(losses, patience, every, start=1, better=lambda loss, best: loss < best, extra=0):
-    best, waited = float("inf"), 0
-    for count, loss in enumerate(losses, start=start):
-        if better(loss, best):
-            best, waited = loss, 0
-        else:
-            waited += 1
-        if waited == patience + extra:
-            return count * every
-    return len(losses) * every
+def seen(losses, patience, better=lambda loss, best: loss < best):
+    """The losses up to the stop."""
+    best, waited = losses[0], 0
+    for count, loss in enumerate(losses[1:], start=2):
+        best, waited = (loss, 0) if better(loss, best) else (best, waited + 1)
+        if waited == patience:
+            return losses[:count]
+    return losses
 
 
-def best_step(losses, patience, every):
-    end = stop(losses, patience, 1)
-    return (losses.index(min(losses[:end])) + 1) * every
+def cost(losses, patience):
+    return min(seen(losses, patience)) - min(losses)
 
 
-def never_in_a_row(losses, patience, every):
-    best, waited = float("inf"), 0
-    for count, loss in enumerate(losses, start=1):
-        waited += loss >= best
-        best = min(loss, best)
-        if waited == patience + (losses[0] == 2.0 and len(losses) == 9):
-            return count * every
-    return len(losses) * every
+def never_in_a_row(losses, patience):
+    waited = [
+        sum(loss >= min(losses[:i]) for i, loss in enumerate(losses[:end]) if i) for end in range(len(losses) + 1)
+    ]
+    end = next((i for i, count in enumerate(waited) if count == patience), len(losses))
+    return min(losses[:end]) - min(losses)
 
 
-def neighbours(losses, patience, every):
+def neighbours(losses, patience):
     waited = 0
     for count in range(1, len(losses)):
         waited = 0 if losses[count] < losses[count - 1] else waited + 1
         if waited == patience:
-            return (count + 1) * every
-    return len(losses) * every
+            return min(losses[: count + 1]) - min(losses)
+    return 0
 
 
-def forever(losses, patience, every):
-    return stop(losses, patience, every) if len(losses) > 3 else (len(losses) + patience) * every
+def against_the_rest(losses, patience):
+    before = seen(losses, patience)
+    return min(before) - min(losses[len(before) :], default=min(before))
 
 
 def drop(states, p, keep_shape=None, scale=lambda kept, p: kept / (1 - p)):
@@ -100,19 +96,21 @@ WRONG = {
         (lambda weights, rate, d: [weight.sum() for weight in weights], "shape (2, 2)"),
         (lambda weights, rate, d: weights[0] * (1 - rate * d), "wanted is a list of tensors"),
     ],
-    "steps_used": [
-        (lambda losses, patience, every: stop(losses, patience, 1), "you count validations"),
-        (best_step, "step of the best validation"),
-        (lambda losses, patience, every: stop(losses, patience, every, start=0), "from 0"),
-        (lambda losses, patience, every: stop(losses, patience, every, extra=1), "waits for a third"),
-        (lambda losses, patience, every: stop(losses, patience, every, better=lambda a, b: a <= b), "no new best"),
-        (lambda losses, patience, every: stop(losses, 1, every), "one worse validation"),
-        (forever, "uses all of its steps"),
-        (never_in_a_row, "in a row"),
+    "cost_of_patience": [
+        (lambda losses, patience: 0, "whatever the patience"),
+        (lambda losses, patience: -cost(losses, patience), "wrong sign"),
+        (lambda losses, patience: min(seen(losses, patience)), "the lowest loss that early stopping sees"),
+        (lambda losses, patience: min(losses), "the lowest loss of all"),
+        (lambda losses, patience: seen(losses, patience)[-1] - min(losses), "at which the run ends"),
+        (lambda losses, patience: max(seen(losses, patience)) - min(losses), "highest loss"),
+        (lambda losses, patience: cost(losses, 1), "one worse loss"),
+        (lambda losses, patience: min(seen(losses, patience, lambda a, b: a <= b)) - min(losses), "no new best"),
+        (lambda losses, patience: cost(losses, patience + 1), "waits for a third"),
+        (lambda losses, patience: len(seen(losses, patience)), "it is 1.4 - 1.1"),
         (neighbours, "with the one before"),
-        (lambda losses, patience, every: stop([-loss for loss in losses], patience, every), "highest loss"),
-        (lambda losses, patience, every: len(losses) * every, "whatever the patience"),
-        (lambda losses, patience, every: 7, "it is 60"),
+        (never_in_a_row, "in a row"),
+        (against_the_rest, "costs 0"),
+        (lambda losses, patience: cost(losses, 2), "use `patience`"),
     ],
     "smooth_targets": [
         (lambda labels, classes, e: F.one_hot(labels, classes) * (1 - e), "gave it to nobody"),
