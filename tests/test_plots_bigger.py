@@ -15,6 +15,16 @@ def test_depths_are_drawn_and_named_apart(capsys):
     assert "last: best ≈ 0.59, last ≈ 0.59; mean: best ≈ 0.60" in capsys.readouterr().out
 
 
+def test_draws_of_labels_become_a_mean_in_a_band(capsys):
+    (axes,) = plots.plot_depths({"mean": {0: [0.1, 0.3], 3: [0.5, 0.6]}}).axes
+    assert axes.lines[0].get_ydata() == pytest.approx([0.2, 0.55])
+    (band,) = axes.collections
+    corners = {(x, round(y, 6)) for x, y in band.get_paths()[0].vertices}
+    assert {(0, 0.1), (0, 0.3), (3, 0.5), (3, 0.6)} <= corners
+    assert axes.get_ylim() == (0, pytest.approx(0.65)) and "from the lowest to the highest draw" in axes.get_xlabel()
+    assert "mean: best ≈ 0.55, last ≈ 0.55" in capsys.readouterr().out
+
+
 def test_more_lines_than_can_be_told_apart_are_refused():
     with pytest.raises(ValueError, match="apart"):
         plots.plot_depths({str(i): {0: 0.1} for i in range(len(plots.LINES) + 1)})

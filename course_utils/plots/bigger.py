@@ -1,5 +1,8 @@
 """Figures of lesson 10: scores against depth, and against the number of labels."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -7,21 +10,28 @@ from course_utils.plots.labs import draw_label_curves
 from course_utils.plots.style import close, plain, styles
 
 
-def plot_depths(curves: dict[str, dict[int, float]], metric: str = "validation macro-F1") -> Figure:
-    """A score against the number of blocks that a text has gone through: one line for each named {blocks: score}."""
+def plot_depths(curves: dict[str, dict[int, float | Sequence[float]]], metric: str = "validation macro-F1") -> Figure:
+    """A score against the number of blocks that a text has gone through: one line for each named {blocks: scores}.
+
+    Several scores, one for each draw of labels, become their mean, in a band from the lowest to the highest.
+    """
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
-    words, height = [], -1.0
-    lines = sorted(
-        zip(styles(len(curves)), curves.items(), strict=True), key=lambda line: list(line[1][1].values())[-1]
-    )
-    for style, (name, curve) in lines:
-        blocks, scores = list(curve), list(curve.values())
-        axes.plot(blocks, scores, **style)
-        height = max(scores[-1], height + 0.07)  # names do not stand on one another
+    draws = {name: np.array([np.atleast_1d(scores) for scores in curve.values()]) for name, curve in curves.items()}
+    words, height, top = [], -1.0, max(scores.max() for scores in draws.values())
+    lines = sorted(zip(styles(len(draws)), draws.items(), strict=True), key=lambda line: line[1][1][-1].mean())
+    for style, (name, scores) in lines:
+        blocks, means = list(curves[name]), scores.mean(axis=1)
+        axes.plot(blocks, means, **style)
+        axes.fill_between(blocks, scores.min(axis=1), scores.max(axis=1), color=style["color"], alpha=0.15)
+        height = max(means[-1], height + 0.07)  # names do not stand on one another
         axes.annotate(plain(name), (blocks[-1] + 0.6, height), va="center", color=style["color"])
-        words.append(f"{name}: best ≈ {max(scores):.2f}, last ≈ {scores[-1]:.2f}")
+        words.append(f"{name}: best ≈ {means.max():.2f}, last ≈ {means[-1]:.2f}")
+    bands = (
+        " (bands: from the lowest to the highest draw)" if any(scores.shape[1] > 1 for scores in draws.values()) else ""
+    )
     axes.set(title="What frozen states tell, from the embeddings to the last block", ylabel=metric)
-    axes.set(xlabel="blocks that the text has gone through", ylim=(0, 1), xlim=(-0.5, 1.35 * blocks[-1]), xticks=blocks)
+    axes.set(xlabel=f"blocks that the text has gone through{bands}", xlim=(-0.5, 1.35 * blocks[-1]), xticks=blocks)
+    axes.set_ylim(0, max(top, height) + 0.05)
     axes.grid(alpha=0.3)
     return close(figure, "; ".join(words))
 

@@ -6,8 +6,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from course_utils.plots.style import close, plain, spread, styles
+from course_utils.plots.style import LINES, close, plain, spread, styles
+
+# In the order of the lab's chart.
+CHARTED = ["majority class", "TF-IDF", "pre-trained", "frozen body", "random weights"]
+
+
+def contestant_styles(names: Sequence[str]) -> list[dict]:
+    """The style that each contestant has in the lab's chart; names that the chart does not have get what it left."""
+    left = iter(styles(len(names), skip=len(CHARTED)))
+    return [LINES[CHARTED.index(name)] if name in CHARTED else next(left) for name in names]
 
 
 def first_reach(places: Sequence[float], scores: Sequence[float], goal: float, log: bool = False) -> float:
@@ -37,7 +47,9 @@ def draw_saving(axes: Axes, start: float, end: float, goal: float, text: str) ->
     axes.annotate("", (start, goal), (end, goal), arrowprops={"arrowstyle": "<->", "linewidth": 1.5})
     axes.vlines([start, end], 0, goal, colors="black", linestyles=":", linewidth=1)
     middle = (start * end) ** 0.5 if axes.get_xscale() == "log" else (start + end) / 2
-    axes.annotate(text, (middle, goal), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=9)
+    place = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 9}
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a curve may run through the text
+    axes.annotate(text, (middle, goal), (0, 5), **place, bbox=behind)
 
 
 def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
@@ -55,7 +67,8 @@ def plot_steps_saved(panels: dict[str, dict[str, list[tuple[float, float, float]
     figure, row = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.6), layout="constrained", squeeze=False)
     words = []
     for axes, (title, curves) in zip(row[0], panels.items(), strict=True):
-        drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), styles(2), strict=True)]
+        looks = contestant_styles(list(curves))
+        drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), looks, strict=True)]
         (fast_steps, fast), (slow_steps, slow) = drawn
         fast_name, slow_name = curves
         name_ends(axes, {name: (places[-1], means[-1]) for name, (places, means) in zip(curves, drawn, strict=True)})
@@ -65,7 +78,8 @@ def plot_steps_saved(panels: dict[str, dict[str, list[tuple[float, float, float]
         reached = first_reach(fast_steps, fast, slow[-1])
         most = "at most " if fast[0] >= slow[-1] else ""
         if reached < slow_steps[-1]:
-            draw_saving(axes, reached, slow_steps[-1], slow[-1], f"{most}{reached:.0f} steps for {slow_steps[-1]:.0f}")
+            saved = f"{most}{reached:.0f} steps instead of {slow_steps[-1]:.0f}"
+            draw_saving(axes, reached, slow_steps[-1], slow[-1], saved)
             words.append(
                 f"{title}: {fast_name} is after {most}{reached:.0f} steps where {slow_name} is after "
                 f"{slow_steps[-1]:.0f}, at {slow[-1]:.2f}"
@@ -82,7 +96,8 @@ def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], label
     """
     figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     axes.set_xscale("log", base=2)
-    drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), styles(2), strict=True)]
+    looks = contestant_styles(list(curves))
+    drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), looks, strict=True)]
     (sizes, means), (rival_sizes, rival_means) = drawn
     if labels not in sizes:
         raise ValueError(f"Nothing was measured with {labels} labels; choose one of {[float(size) for size in sizes]}.")
@@ -96,7 +111,7 @@ def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], label
     axes.set(xlabel="labels a queue (on the right: all, as a mean over the queues)", ylabel="test macro-F1")
     axes.grid(alpha=0.3)
     if np.isfinite(needed):
-        draw_saving(axes, labels, needed, goal, f"{labels:.0f} or {needed:.0f} labels")
+        draw_saving(axes, labels, needed, goal, f"{labels:.0f} labels instead of {needed:.0f}")
     takes = f"takes {rival} {needed:.0f}" if np.isfinite(needed) else f"was never reached by {rival}"
     return close(figure, f"the macro-F1 of {goal:.2f} that {name} has with {labels:.0f} labels a queue {takes}")
 
@@ -104,16 +119,23 @@ def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], label
 # --- layers ---------------------------------------------------------------------------------------------------------
 
 
-def plot_layer_moves(runs: dict[str, dict[str, float]]) -> Figure:
-    """How far each layer's weights moved: one line for each named {layer: mean distance}, layers from below."""
-    figure, axes = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+def plot_layer_moves(panels: dict[str, dict[str, dict[str, float]]]) -> Figure:
+    """How far each layer moved, a panel for each named measure: one line for each named {layer: value}, from below.
+
+    The axis is logarithmic.
+    """
+    figure, row = plt.subplots(1, len(panels), figsize=(5 * len(panels), 3.4), layout="constrained", squeeze=False)
     words = []
-    for style, (name, moves) in zip(styles(len(runs)), runs.items(), strict=True):
-        axes.plot(range(len(moves)), list(moves.values()), label=plain(name), **style)
-        lowest, *_, highest = moves.values()
-        words.append(f"{name}: ≈ {lowest:.1e} at the bottom, ≈ {highest:.1e} at the top")
-    axes.set_xticks(range(len(moves)), map(plain, moves))
-    axes.set(title="How far one step of AdamW moves a weight, on average", ylabel="distance", ylim=(0, None))
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="center left")
+    for axes, (title, runs) in zip(row[0], panels.items(), strict=True):
+        for style, (name, moves) in zip(styles(len(runs)), runs.items(), strict=True):
+            axes.plot(range(len(moves)), list(moves.values()), label=plain(name), **style)
+            lowest, *_, highest = moves.values()
+            words.append(f"{title}, {name}: ≈ {lowest:.1e} at the bottom, ≈ {highest:.1e} at the top")
+        axes.set_xticks(range(len(moves)), map(plain, moves), rotation=35, ha="right")
+        axes.set(title=plain(title), yscale="log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.minorticks_off()
+        axes.grid(axis="y", alpha=0.3)
+    row[0, 0].legend(loc="lower right")
     return close(figure, "; ".join(words))
