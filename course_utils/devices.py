@@ -4,9 +4,7 @@ The rule of the course: models are loaded on the CPU, as in transformers; `model
 GPU, if there is one; and every tool works where the model is and leaves it there.
 """
 
-import time
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 
 import torch
 from accelerate import PartialState
@@ -32,25 +30,18 @@ def pick_device() -> torch.device:
 PRECISIONS = ("auto", "fp32", "bf16")
 WIDE, NARROW = 512, 256  # widths from which predictions, and training, gain by bf16 where the processor has it
 
+INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "sve_bf16")  # by which processors multiply in bf16
 
-@cache
+
 def bf16_pays(kind: str = "cpu") -> bool:
-    """Find out by a short measurement whether this machine multiplies matrices faster in bf16 than in fp32.
+    """Say whether this machine is built to multiply matrices in bf16, then about twice as fast as in fp32.
 
-    Processors with instructions for it (AVX512-BF16, AMX) do so about twice as fast; others are slower than in fp32.
-    `kind` is the type of a device. Takes a few hundredths of a second, once in a process.
+    `kind` is the type of a device. What the processor reports decides, not a measurement: a busy moment would make two
+    runs choose differently, and they would not give the same numbers.
     """
-
-    def seconds(dtype: torch.dtype) -> float:
-        matrix = torch.ones(1024, 1024, dtype=dtype, device=kind)
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            (matrix @ matrix)[0, 0].item()  # reading a number waits until it has been computed
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+    if kind == "cpu":
+        return any(torch.cpu.get_capabilities().get(name, False) for name in INSTRUCTIONS)
+    return kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def mixed_precision(model: torch.nn.Module, precision: str = "auto") -> AbstractContextManager:
@@ -63,6 +54,6 @@ def mixed_precision(model: torch.nn.Module, precision: str = "auto") -> Abstract
     """
     kind = next(model.parameters()).device.type
     wide = model.config.hidden_size >= (NARROW if model.training else WIDE)
-    if precision == "bf16" or (precision == "auto" and wide and kind != "mps" and bf16_pays(kind)):
+    if precision == "bf16" or (precision == "auto" and wide and bf16_pays(kind)):
         return torch.autocast(kind, torch.bfloat16)
     return nullcontext()

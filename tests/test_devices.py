@@ -1,4 +1,4 @@
-"""bf16 where it pays: a choice by measurement, for wide models only, that leaves weights and losses in fp32."""
+"""bf16 where it pays: on processors built for it, for wide models only, that leaves weights and losses in fp32."""
 
 import pytest
 import torch
@@ -53,25 +53,24 @@ def test_a_precision_that_is_named_is_used_whatever_pays(model, narrow_is_wide, 
         assert in_bf16() == (precision == "bf16")
 
 
-@pytest.mark.parametrize("faster", ["bfloat16", "float32"])
-def test_the_measurement_compares_seconds(monkeypatch, faster):
-    """Put a clock in place of time: each product takes 1 s, in the faster format 0.5 s."""
-    clock, cost = [0.0], {torch.bfloat16: 1.0, torch.float32: 1.0, getattr(torch, faster): 0.5}
-    ones = torch.ones
+@pytest.mark.parametrize(
+    "reported, pays",
+    [
+        ({"avx512_f": True, "avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"sve_bf16": True}, True),
+        ({"avx2": True, "avx512_bf16": False}, False),
+        ({"neon": True, "bf16": True}, False),  # Apple's: PyTorch does not multiply by these
+    ],
+)  # fmt: skip
+def test_what_the_processor_reports_decides(monkeypatch, reported, pays):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: reported)
+    assert devices.bf16_pays() == pays
 
-    def note(*shape, dtype, device):
-        clock.append(cost[dtype])
-        return ones(2, 2, dtype=dtype, device=device)
 
-    def now() -> float:
-        clock[0] += clock[-1]
-        return clock[0]
-
-    monkeypatch.setattr(devices.torch, "ones", note)
-    monkeypatch.setattr(devices.time, "perf_counter", now)
-    devices.bf16_pays.cache_clear()
-    assert devices.bf16_pays() == (faster == "bfloat16")
-    devices.bf16_pays.cache_clear()
+def test_a_gpu_that_only_emulates_bf16_does_not_count(monkeypatch):
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)  # noqa: B023
+        assert devices.bf16_pays("cuda") == supported
+    assert not devices.bf16_pays("mps")
 
 
 def test_logits_and_gradients_stay_fp32_and_near_those_of_fp32(model, few, narrow_is_wide, monkeypatch):
