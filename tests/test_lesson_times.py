@@ -1,10 +1,12 @@
 """No lesson takes over twice the time that it took when its time was kept, on a machine of any speed."""
 
+import re
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+from test_book import README, rows_of_lessons
 from test_notebooks import LESSONS
 
 from course_utils.results import RESULTS
@@ -45,8 +47,23 @@ def test_times_are_kept_one_by_one(tmp_path, monkeypatch, capsys):
     assert "a.ipynb: " in capsys.readouterr().out
 
 
+def in_seconds(said: str) -> int:
+    """Read "20 s" or "5 min"."""
+    number, unit = said.split()
+    return int(number) * {"s": 1, "min": 60}[unit]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=[path.stem for path in LESSONS])
+def test_what_is_said_of_a_lessons_time_was_measured(path):
+    """Within a third of it, or ten seconds: learners want to know whether to wait or to make tea."""
+    measured, table = t.json.loads(TIMES.read_text())[path.stem]["seconds"], rows_of_lessons(README)[path.stem][1]
+    first = nbformat.read(path, as_version=4).cells[0].source
+    said = re.search(r"about (\d+ (?:s|min))(?:utes)? to run on two cores", first).group(1)
+    assert said == table
+    assert in_seconds(said) == pytest.approx(measured, rel=1 / 3, abs=10)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not TIMES.exists(), reason="no times are kept: run make times")
 @pytest.mark.parametrize("path", LESSONS, ids=[path.stem for path in LESSONS])
 def test_a_lesson_keeps_its_budget(path):
     allowed = t.budget(path.stem, t.json.loads(TIMES.read_text()), t.time_yardstick())
