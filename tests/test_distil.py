@@ -282,7 +282,7 @@ def test_a_student_comes_closer_to_the_teacher_and_is_saved_as_the_first_stage_s
     assert facts["held_out_cosine"] > 0.5
     assert facts["teacher"]["size"] == 24
     assert facts["texts"]["texts"] == 160
-    assert facts["settings"]["start"] == tiny
+    assert facts["settings"]["start"] == Path(tiny).name
     assert facts["bits_per_byte_overall"] == pytest.approx(
         sum(facts["bits_per_byte"][n] * facts["sources"][n]["held_out_bytes"] for n in facts["sources"])
         / sum(facts["sources"][n]["held_out_bytes"] for n in facts["sources"])
