@@ -23,7 +23,8 @@ def write(path, *sources):
 
 
 def test_a_lesson_is_timed_from_the_start_of_its_kernel(tmp_path):
-    quick = t.time_lesson(write(tmp_path / "quick.ipynb", "1 + 1"))
+    empty = write(tmp_path / "quick.ipynb", "1 + 1")
+    quick = min(t.time_lesson(empty) for _ in range(2))  # on a busy machine a kernel may take long to start
     slow = t.time_lesson(write(tmp_path / "slow.ipynb", "import time; time.sleep(3)"))
     assert slow > 3
     assert 0 < quick < slow
