@@ -91,8 +91,9 @@ def differences(results: dict, first: str, second: str, metric: str = "macro_f1"
     """How far `first` is ahead of `second`, at each number of labels: mean over seeds, and Student's interval.
 
     With one seed both learned from the same labels, so the difference is taken seed by seed: the luck of the draw,
-    which hits both alike, cancels. Columns: `mean`, `low`, `high`, `seeds`, and what the interval shows (`shown`). For
-    several comparisons at once raise `level`: with n of them, 1 - 0.05 / n (Bonferroni) holds for all together.
+    which hits both alike, cancels. Columns: `mean`, `low`, `high`, `seeds`, and what the interval shows (`shown`).
+    Seeds that all differ by the same are "one draw", made several times, and show nothing about others. For several
+    comparisons at once raise `level`: with n of them, 1 - 0.05 / n (Bonferroni) holds for all together.
 
     Raises ValueError where fewer than two seeds have both.
     """
@@ -109,6 +110,8 @@ def differences(results: dict, first: str, second: str, metric: str = "macro_f1"
     table["shown"] = "no difference shown"
     table.loc[table["low"] > 0, "shown"] = "ahead"
     table.loc[table["high"] < 0, "shown"] = "behind"
+    same = (table["half"] < 1e-12) & (table["mean"] != 0)
+    table.loc[same, "shown"] = "one draw"
     return table[["mean", "low", "high", "seeds", "shown"]].rename_axis(f"{first} - {second}")
 
 
