@@ -43,8 +43,9 @@ class Recipe:
     `keep` is the share of the blocks that is kept, counted from below; `freeze` is the number of blocks frozen, counted
     from below, too, or "half" of those kept, or "body" for all of them, whatever the depth. `start` gives the head the
     weights of a logistic regression on the frozen states first. `lora` trains low-rank matrices beside the blocks that
-    are not frozen. `adapted` says that the language model first read the training texts without their labels. Of
-    `rates` the one with the best validation macro-F1 is taken.
+    are not frozen. `adapted` says that the language model first read the training texts without their labels. The
+    steps are `longer` times those that all networks take. Of `rates` the one with the best validation macro-F1 is
+    taken.
     """
 
     random_weights: bool = False
@@ -58,7 +59,8 @@ class Recipe:
     dropout: float = 0.0
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
-    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
+    longer: int = 1
+    rates: tuple[float, ...] = (3e-4, 1e-3)
 
 
 # The sentence encoder is in no study, because it must be fetched from the hub: name it with --contestants.
@@ -66,14 +68,15 @@ BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline, "sen
 UNTRAINED = ("frozen states", "zero-shot", "few-shot")
 TAUGHT, STUDENT = "taught gpt2-mini", "gpt2-mini"
 NETWORKS = {
-    "pre-trained": Recipe(),
-    "adapted": Recipe(adapted=True),
-    "frozen body": Recipe(freeze="body", rates=(1e-2, 3e-2, 1e-1)),
+    "pre-trained": Recipe(rates=(1e-3,)),
+    "probe, then all blocks": Recipe(start=True, dropout=0.1, label_smoothing=0.1, longer=2, rates=(1e-3,)),
+    "adapted": Recipe(adapted=True, rates=(1e-3,)),
+    "frozen body": Recipe(freeze="body", rates=(3e-2, 1e-1)),
     "random weights": Recipe(random_weights=True),
-    "last token": Recipe(pooling="last"),
-    "3 blocks frozen": Recipe(freeze=3, rates=(1e-3, 3e-3, 1e-2)),
-    "LoRA": Recipe(lora=True, rates=(3e-3, 1e-2, 3e-2)),
-    "lower rates below": Recipe(layer_decay=0.8, rates=(1e-3, 3e-3, 1e-2)),
+    "last token": Recipe(pooling="last", rates=(1e-3,)),
+    "3 blocks frozen": Recipe(freeze=3, rates=(3e-3,)),
+    "LoRA": Recipe(lora=True, rates=(1e-2,)),
+    "lower rates below": Recipe(layer_decay=0.8, rates=(3e-3,)),
     "plain": Recipe(rates=(1e-3,)),
     "dropout 0.1": Recipe(dropout=0.1, rates=(1e-3,)),
     "dropout 0.3": Recipe(dropout=0.3, rates=(1e-3,)),
@@ -178,7 +181,7 @@ def remember_frozen(recipe: Recipe, network, model: str) -> AbstractContextManag
 
 
 def count_steps(rows: int, classes: int) -> int:
-    """How many steps a network takes with so many training rows: the same for all recipes, so that none is favoured."""
+    """How many steps a network takes with so many training rows: the same for all recipes that are not `longer`."""
     return STEPS if rows <= FEW * classes else max(MORE_STEPS, EPOCHS * math.ceil(rows / (PIECE * PIECES)))
 
 
@@ -194,7 +197,7 @@ def describe_rules() -> dict[str, object]:
 
 def recipe_settings(recipe: Recipe, rows: int, classes: int, rate: float, seed: int) -> FineTuneSettings:
     """The settings of one training with a recipe, on `rows` training rows of `classes` labels."""
-    steps = count_steps(rows, classes)
+    steps = recipe.longer * count_steps(rows, classes)
     return FineTuneSettings(
         learning_rate=rate, steps=steps, validate_every=math.ceil(steps / 4), batch_size=PIECE, accumulate=PIECES,
         weight_decay=recipe.weight_decay, label_smoothing=recipe.label_smoothing, patience=None, seed=seed,

@@ -36,7 +36,8 @@ class Study:
 
 STUDIES = {
     "transfer": Study(
-        ("majority class", "TF-IDF", "pre-trained", "frozen body", "random weights"), (8, 16, 32, 64, 128, None)
+        ("majority class", "TF-IDF", "pre-trained", "frozen body", "random weights", "probe, then all blocks"),
+        (8, 16, 32, 64, 128, None),
     ),
     "methods": Study(("pre-trained", "last token", "3 blocks frozen", "LoRA", "lower rates below", "adapted"), (32,)),
     "regularization": Study(

@@ -102,12 +102,16 @@ def test_a_run_has_the_settings_of_its_recipe(lab):
     assert run.settings == contestants.recipe_settings(contestants.NETWORKS["pre-trained"], rows, 8, rate, 0)
 
 
-def test_a_method_takes_the_rate_that_was_best_when_it_was_measured(lab):
-    runs = runs_frame(read_results("methods")).set_index(["contestant", "labels", "seed"])
-    measured = runs.loc[("LoRA", "32", 0), "rate"]
-    assert measured != contestants.NETWORKS["LoRA"].rates[0]
-    lab.set(contestant="LoRA", labels=16)
-    assert lab.make_run().settings.learning_rate == measured
+def test_a_run_takes_the_rate_that_was_best_when_it_was_measured(lab):
+    first, second = contestants.NETWORKS["frozen body"].rates
+    lab.rates = {
+        ("frozen body", 16, 0): second,
+        ("frozen body", 16, 3): first,
+        ("frozen body", contestants.FEW, 0): first,
+    }
+    for labels, seed, rate in ((16, 0, second), (16, 3, first), (16, 9, second), (8, 0, first)):
+        lab.set(contestant="frozen body", labels=labels, seed=seed)
+        assert lab.make_run().settings.learning_rate == rate
 
 
 def test_the_lab_is_busy_until_the_point_is_there(lab, gate):

@@ -127,7 +127,9 @@ def test_generated_text_is_made_of_english_words(tokenizer):
 def test_the_model_card_tells_what_pretraining_measured():
     card, facts = (MINI / "README.md").read_text(), json.loads((MINI / "pretraining.json").read_text())
     assert f"**{facts['bits_per_byte_overall']:.2f} bits per byte**" in card
-    tokens = facts["tokens_seen"] + (facts["continued_from"] or {"tokens_seen": 0})["tokens_seen"]
+    tokens, run = 0, facts
+    while run:
+        tokens, run = tokens + run["tokens_seen"], run.get("continued_from")
     assert f"**{tokens / 1e6:.1f} million tokens seen**" in card
     for source, bits in facts["bits_per_byte"].items():
         row = next(line for line in card.splitlines() if line.startswith(f"| {source} |"))

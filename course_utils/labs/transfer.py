@@ -29,7 +29,8 @@ class TransferLab(Lab):
     title = "Transfer lab"
     inches = (9, 5.8)
     networks = (
-        "pre-trained", "frozen body", "random weights", "last token", "3 blocks frozen", "LoRA", "lower rates below",
+        "pre-trained", "probe, then all blocks", "frozen body", "random weights", "last token", "3 blocks frozen",
+        "LoRA", "lower rates below",
     )  # fmt: skip
     baselines = ("majority class", "TF-IDF")
 

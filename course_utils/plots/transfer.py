@@ -11,12 +11,12 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from course_utils.plots.style import LINES, close, plain, spread, styles
 
 # In the order of the lab's chart.
-CHARTED = ["majority class", "TF-IDF", "pre-trained", "frozen body", "random weights"]
+CHARTED = ["majority class", "TF-IDF", "pre-trained", "frozen body", "random weights", "probe, then all blocks"]
 
 
 def contestant_styles(names: Sequence[str]) -> list[dict]:
     """The style that each contestant has in the lab's chart; names that the chart does not have get what it left."""
-    left = iter(styles(len(names), skip=len(CHARTED)))
+    left = iter(styles(sum(name not in CHARTED for name in names), skip=len(CHARTED)))
     return [LINES[CHARTED.index(name)] if name in CHARTED else next(left) for name in names]
 
 
