@@ -83,6 +83,16 @@ def test_a_batch_is_an_image_of_text_and_padding(capsys):
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
 
 
+def test_padding_is_drawn_against_the_batch_size(capsys):
+    figure = plots.plot_padding({"random": {1: 0.0, 4: 0.5}, "buckets": {1: 0.0, 4: 0.1}})
+    random, buckets = figure.axes[0].lines
+    assert (list(random.get_xdata()), list(random.get_ydata())) == ([1, 4], [0.0, 0.5])
+    assert list(buckets.get_ydata()) == [0.0, 0.1] and buckets.get_marker() != random.get_marker()
+    assert [text.get_text() for text in figure.axes[0].texts] == ["random", "buckets"]
+    said = capsys.readouterr().out
+    assert "random from 0% in batches of 1 to 50% in batches of 4; buckets from 0% in batches of 1 to 10%" in said
+
+
 def test_figures_are_sharp_enough_to_print():
     assert plots.plot_batches({"one": [[1, 2]]}).get_dpi() == 150
     assert np.allclose(plots.plot_journey().get_facecolor(), 1)  # opaque white: right in a dark theme, too

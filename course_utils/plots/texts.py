@@ -180,6 +180,23 @@ def plot_batches(batches: dict[str, Sequence[Sequence[int]]]) -> Figure:
     return close(figure, f"share of padding in {count} batches: {', '.join(words)}")
 
 
+def plot_padding(shares: dict[str, dict[int, float]]) -> Figure:
+    """Draw which share of an epoch's cells is padding (0 to 1) against the batch size: a line for each named order."""
+    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    axes.set_xscale("log", base=2)
+    words = []
+    for style, (name, line) in zip(styles(len(shares)), shares.items(), strict=True):
+        (smallest, first), (largest, last) = min(line.items()), max(line.items())
+        axes.plot(list(line), list(line.values()), **style)
+        axes.annotate(plain(name), (largest, last), (7, 0), textcoords="offset points", va="center", fontsize=9)
+        words.append(f"{name} from {first:.0%} in batches of {smallest} to {last:.0%} in batches of {largest}")
+    axes.set_xticks(list(line), [str(size) for size in line])
+    axes.set(xlabel="texts in a batch", ylabel="share of padding", ylim=(0, 1), xlim=(smallest / 1.2, 3 * largest))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    return close(figure, f"share of padding: {'; '.join(words)}")
+
+
 def draw_batch(axes: Axes, lengths: Sequence[int]) -> None:
     """Draw one batch: a bar for each text, and its padding up to the longest."""
     rows, longest = np.arange(len(lengths)), max(lengths)
