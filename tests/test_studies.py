@@ -97,6 +97,11 @@ def test_few_labels_get_a_fixed_number_of_steps_and_many_at_least_three_epochs(r
     assert len(validations) == 4
 
 
+def test_a_longer_recipe_takes_more_steps_and_is_still_validated_four_times():
+    settings = c.recipe_settings(c.Recipe(longer=2), 64, 8, 1e-3, 0)
+    assert (settings.steps, settings.validate_every) == (120, 30)
+
+
 def test_a_recipes_settings_reach_the_training(few):
     recipe = c.Recipe(weight_decay=0.3, label_smoothing=0.2, layer_decay=0.7)
     settings = c.recipe_settings(recipe, 64, 8, 2e-3, 4)
