@@ -85,8 +85,8 @@ def test_pause_resume_stop_reset(endless):
     click(lab, "Run")
     wait_for(lambda: len(lab.current.history.loss) > 2)
     click(lab, "Pause")
-    wait_for(lambda: lab.buttons["Pause"].description == "Resume")
-    assert "Paused" in lab.status.value
+    wait_for(lambda: "Paused" in lab.status.value)  # written after the button's name, so that is there by then
+    assert lab.buttons["Pause"].description == "Resume"
     held = len(lab.current.history.loss)
     click(lab, "Pause")
     wait_for(lambda: len(lab.current.history.loss) > held)
