@@ -24,12 +24,13 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from course_utils import QUIET
+from course_utils.architecture import context_length
 from course_utils.checkpoints import fingerprint, resume_run, save_run
 from course_utils.devices import mixed_precision, processes
 from course_utils.evaluation import Evaluation, check_labels, predict_logits
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings, record_validation, update_best
 from course_utils.pipeline import make_loader, make_optimizer, make_scheduler, steps_in_epoch
-from course_utils.speed import skip_unread_tokens
+from course_utils.speed import pad_to_eights, skip_unread_tokens
 
 SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the last one is older than this
 
@@ -39,8 +40,10 @@ SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the l
 
 def classification_loss(model, batch: dict[str, torch.Tensor], label_smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy in nats, summed over the rows of a batch."""
-    with skip_unread_tokens(getattr(model, "module", model), batch["input_ids"]):
-        logits = model(input_ids=batch["input_ids"]).logits
+    network = getattr(model, "module", model)
+    ids = pad_to_eights(batch["input_ids"], network.config.pad_token_id, context_length(network))
+    with skip_unread_tokens(network, ids):
+        logits = model(input_ids=ids).logits
     return F.cross_entropy(logits.float(), batch["labels"], label_smoothing=label_smoothing, reduction="sum")
 
 

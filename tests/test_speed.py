@@ -84,7 +84,8 @@ def test_a_model_is_as_before_when_the_shortcut_is_over(model, batch):
     assert "forward" not in vars(mlp)
 
 
-def test_on_a_cpu_attention_is_computed_in_fp32_and_handed_on_in_bf16(monkeypatch):
+@pytest.mark.parametrize("options", [{"mask": "some"}, {"dropout": 0.1}, {"length": speed.SHORT + 1}])
+def test_on_a_cpu_attention_is_computed_in_fp32_and_handed_on_in_bf16(monkeypatch, options):
     dtypes = []
 
     def note(module, query, key, value, mask, **options):
@@ -92,10 +93,38 @@ def test_on_a_cpu_attention_is_computed_in_fp32_and_handed_on_in_bf16(monkeypatc
         return query @ key.mT @ value, None
 
     monkeypatch.setattr(speed, "sdpa_attention_forward", note)
-    states = torch.randn(1, 2, 3, 4).bfloat16()
+    states = torch.randn(1, 2, options.pop("length", 3), 4).bfloat16()
     with torch.autocast("cpu", torch.bfloat16):
-        assert attend(None, states, states, states, None)[0].dtype == torch.bfloat16
+        assert attend(None, states, states, states, options.pop("mask", None), **options)[0].dtype == torch.bfloat16
     assert set(dtypes) == {torch.float32}
+
+
+@pytest.mark.parametrize("heads", [4, 2])
+def test_attention_of_short_texts_by_products_is_that_of_pytorch(heads):
+    """Also where heads share keys and values, as in Llama; the gradients, too."""
+    torch.manual_seed(0)
+    query = torch.randn(2, 4, 9, 8, dtype=torch.bfloat16, requires_grad=True)
+    key, value = (torch.randn(2, heads, 9, 8, dtype=torch.bfloat16, requires_grad=True) for _ in range(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        states, _ = attend(None, query, key, value, None, scaling=0.3)
+    expected = F.scaled_dot_product_attention(
+        query.float(), key.float(), value.float(), is_causal=True, scale=0.3, enable_gqa=True
+    ).transpose(1, 2)
+    assert states.dtype == torch.bfloat16 and states.is_contiguous()
+    torch.testing.assert_close(states.float(), expected, atol=0.02, rtol=0.02)
+    ours = torch.autograd.grad(states.float().square().sum(), [query, key, value], retain_graph=True)
+    theirs = torch.autograd.grad(expected.square().sum(), [query, key, value])
+    torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.05)
+
+
+def test_lengths_are_padded_to_eights_in_bf16_only():
+    ids = torch.tensor([[5, 6, 7], [5, 1, 1]])
+    assert speed.pad_to_eights(ids, 1, context=128) is ids
+    with torch.autocast("cpu", torch.bfloat16):
+        padded = speed.pad_to_eights(ids, 1, context=128)
+        assert padded.shape == (2, 8) and torch.equal(padded[:, :3], ids) and (padded[:, 3:] == 1).all()
+        assert speed.pad_to_eights(padded, 1, context=128).shape == (2, 8)
+        assert speed.pad_to_eights(ids, 1, context=5).shape == (2, 5)
 
 
 def test_a_saved_folder_says_nothing_of_the_attention(model, any_tiny, tmp_path):
