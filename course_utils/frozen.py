@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 import torch
 from datasets import Dataset
+from peft import PeftModel
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -126,15 +128,20 @@ def frozen_classifier(reader: Callable[[Sequence[str]], np.ndarray], strength: f
     return make_pipeline(FunctionTransformer(reader), StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
 
 
-def start_head(model, train: Dataset, strength: float = 0.01):
+def start_head(model, train: Dataset, strength: float = 0.01, most: int | None = None):
     """Give a classifier's head the weights of a logistic regression on what it reads; in place, returns the model.
 
     The first half of "linear probing, then fine-tuning" (Kumar et al. 2022, arXiv:2202.10054): with a random head the
     first steps of training push the body's states about before the head knows what to ask of them. `train` is a
-    tokenized data set with labels in the order of the model's. A head has no bias, so the regression has none either.
+    tokenized data set with labels in the order of the model's; where it has more than `most` rows, about so many are
+    read, drawn evenly over the labels. A head has no bias, so the regression has none either. LoRA must be fresh: then
+    the states are still those of the GPT.
     """
+    if most is not None and len(train) > most:
+        train = draw_evenly(train, most)
     pooling, parts = getattr(model.config, "pooling", "last"), body_parts(model)
-    states = pooled_states(model, train["input_ids"], [len(parts.blocks)], pooling)[:, 0]
+    network = model.get_base_model() if isinstance(model, PeftModel) else model
+    states = pooled_states(network, train["input_ids"], [len(parts.blocks)], pooling)[:, 0]
     scale = states.std(axis=0) + 1e-6
     regression = LogisticRegression(C=strength, max_iter=1000, fit_intercept=False)
     weights = torch.from_numpy(regression.fit(states / scale, train["label"]).coef_ / scale)
@@ -143,6 +150,12 @@ def start_head(model, train: Dataset, strength: float = 0.01):
     with torch.no_grad():
         parts.head.weight.copy_(weights)
     return model
+
+
+def draw_evenly(rows: Dataset, most: int, least: int = 8) -> Dataset:
+    """Draw about `most` rows, equally many of each label where it has so many, and at least `least` of each."""
+    labels = pd.Series(rows["label"]).sample(frac=1, random_state=0)
+    return rows.select(labels.groupby(labels).head(max(least, most // labels.nunique())).index)
 
 
 # --- frozen lower blocks below trainable ones ---------------------------------------------------------------------

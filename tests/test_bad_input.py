@@ -32,7 +32,8 @@ def stopped_run(c, **changes) -> None:
     from course_utils.cli.folders import begin
 
     run = {
-        "model": c.tiny, "pooling": "last", "lora": False, "freeze": 0, "max_tokens": 128, "rows": 42,
+        "model": c.tiny, "pooling": "last", "head": "random", "lora": False, "freeze": 0, "max_tokens": 128,
+        "rows": 42,
         "learning_rate": 1e-4, "epochs": 3, "steps": None, "validate_every": None, "batch_size": 16, "accumulate": 1,
         "weight_decay": 0.01, "warmup_share": 0.1, "schedule": "linear", "clip": 1.0, "label_smoothing": 0.0,
         "monitor": "macro_f1", "patience": 2, "seed": 0, "layer_decay": 1.0, "precision": "auto",

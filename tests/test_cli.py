@@ -79,10 +79,11 @@ def test_nothing_of_a_label_or_a_text_becomes_markup_or_a_path(mine):
 def test_lora_mean_pooling_and_freezing(good, tiny_llama, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["finetune", str(good), *COLUMNS, "--model", tiny_llama, "--out", str(out), "--epochs", "1"]
-    assert main([*words, "--lora", "--freeze", "1", "--pooling", "mean"]) == 0
+    assert main([*words, "--lora", "--freeze", "1", "--pooling", "mean", "--head", "probe"]) == 0
     assert "load_fine_tuned" in capsys.readouterr().out
     facts = json.loads((out / "report.json").read_text())["model"]
     assert facts["trainable"] < facts["parameters"] / 20 and facts["frozen_blocks"] == 1
+    assert facts["head"] == "probe" and "began as a logistic regression" in (out / "README.md").read_text()
     model, _ = load_fine_tuned(out)
     assert model.config.pooling == "mean" and not any("lora" in name for name, _ in model.named_parameters())
 

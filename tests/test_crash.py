@@ -117,7 +117,7 @@ def words(splits, tiny, tmp_path_factory):
     rows = take_per_label(splits["train"][splits["train"]["label"].isin(["billing", "delivery", "fault"])], 30)
     rows.to_csv(folder / "data.csv", index=False)
     model = ["--model", str(folder / "model"), "--learning-rate", "1e-3", "--patience", "4"]
-    return ["finetune", str(folder / "data.csv"), *model, "--epochs", "9", "--batch-size", "8"]
+    return ["finetune", str(folder / "data.csv"), *model, "--head", "probe", "--epochs", "9", "--batch-size", "8"]
 
 
 @pytest.fixture(scope="module")

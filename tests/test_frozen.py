@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch.nn import functional as F
 
+from course_utils import frozen
 from course_utils.architecture import (
     add_lora,
     body_parts,
@@ -104,6 +106,28 @@ def test_a_started_head_already_knows_the_training_texts(any_tiny, few, pooling)
     start_head(model, few["train"], strength=10.0)
     after = evaluate(model, few["train"])
     assert after.loss < 0.8 * before.loss and after.accuracy > before.accuracy + 0.2
+
+
+def test_a_head_inside_lora_starts_with_the_same_weights(any_tiny, few):
+    plain = start_head(classifier(few, any_tiny, "last"), few["train"])
+    adapted = start_head(add_lora(classifier(few, any_tiny, "last")), few["train"])
+    torch.testing.assert_close(body_parts(adapted).head.weight, body_parts(plain).head.weight)
+    expected = predict_logits(plain, few["validation"]["input_ids"])
+    torch.testing.assert_close(predict_logits(adapted, few["validation"]["input_ids"]), expected)
+
+
+def test_a_head_of_many_rows_starts_with_some_of_each_label(any_tiny, monkeypatch):
+    read = []
+
+    def note(model, ids, after, pooling):
+        read.extend(ids)
+        return pooled_states(model, ids, after, pooling)
+
+    monkeypatch.setattr(frozen, "pooled_states", note)
+    rows = Dataset.from_dict({"input_ids": [[2 + i] for i in range(130)], "label": [0] * 100 + [1] * 30})
+    start_head(load_classifier(["a", "b"], any_tiny), rows, most=40)
+    assert len(read) == 40 and sum(ids[0] < 102 for ids in read) == 20
+    assert len(frozen.draw_evenly(rows, most=4)) == 16  # never fewer than 8 of a label
 
 
 def test_a_started_head_of_two_classes_gives_the_regression_s_probabilities(any_tiny, few):

@@ -36,7 +36,7 @@ def make_facts(labels=("account", "billing", "returns")) -> dict:
         "command": "python -m course_utils finetune data.csv --out runs/mine",
         "model": {
             "name": "gpt2-mini", "type": "gpt2", "parameters": 6_900_000, "trainable": 6_900_000, "pooling": "last",
-            "lora": False, "frozen_blocks": 0, "device": "cpu", "processes": 1, "precision": "fp32",
+            "head": "random", "lora": False, "frozen_blocks": 0, "device": "cpu", "processes": 1, "precision": "fp32",
         },
         "labels": labels,
         "data": {

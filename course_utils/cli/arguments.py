@@ -113,12 +113,16 @@ def add_finetune(parser: Parser) -> None:
     parser.add_argument("--learning-rate", type=positive, help="at its highest (default: the model's)")
     parser.add_argument("--patience", type=count, help="stop after so many validations without a new best (2)")
     parser.add_argument("--pooling", choices=("last", "mean"), default="last", help="what the head reads (last)")
+    parser.add_argument(
+        "--head", choices=("random", "probe"), default="random",
+        help="its first weights: random ones, or a logistic regression on the untrained model's states (probe)",
+    )  # fmt: skip
     parser.add_argument("--lora", action="store_true", help="train low-rank matrices and the head only")
     parser.add_argument(
         "--freeze", type=natural, default=0, metavar="N", help="leave the lowest N blocks as they are (0)"
     )
     parser.add_argument("--max-tokens", type=count, default=128, help="cut texts there (128)")
-    parser.add_argument("--seed", type=natural, default=0, help="of splits, batches and the head's first weights (0)")
+    parser.add_argument("--seed", type=natural, default=0, help="of splits, batches and random first weights (0)")
     parser.add_argument("--resume", action="store_true", help="go on with a run that was stopped")
     parser.add_argument("--overwrite", action="store_true", help="replace an older run in FOLDER")
 

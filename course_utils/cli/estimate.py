@@ -10,6 +10,7 @@ from course_utils.history import FineTuneSettings
 from course_utils.pipeline import LengthBuckets, steps_in_epoch
 from course_utils.training import train_and_validate
 
+HEAD_ROWS = 2_000  # training rows at most that a logistic regression reads to give the head its first weights
 TIMED_STEPS = 4  # the first of them warms up and is not counted
 FORWARD_SHARE = 1 / 3  # of a training step; the way back costs about twice as much
 

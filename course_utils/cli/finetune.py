@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from course_utils import report
 from course_utils.architecture import add_lora, body_parts, context_length, count_parameters, freeze_below
 from course_utils.checkpoints import read_progress
-from course_utils.cli.estimate import choose_settings, expected_seconds, in_words
+from course_utils.cli.estimate import HEAD_ROWS, choose_settings, expected_seconds, in_words
 from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, read_run, write_json
 from course_utils.cli.measure import compare, measure_baselines, plain, test_facts
 from course_utils.cli.memory import fit
@@ -32,6 +32,7 @@ from course_utils.cli.prepare import read_splits, tokenize_splits
 from course_utils.cli.show import is_first, say, say_table, show_score
 from course_utils.devices import mixed_precision, pick_device, processes
 from course_utils.evaluation import evaluate
+from course_utils.frozen import start_head
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings
 from course_utils.models import load_classifier, load_tokenizer, save_classifier
 from course_utils.training import fine_tune
@@ -72,6 +73,8 @@ def run(options: Namespace) -> int:
     with explain_full_disk(out):
         work, going_on = begin(out, run, options.resume)
         expected = announce(model, data, settings, work if going_on else None)
+        if options.head == "probe" and not going_on:
+            start_head(model, data["train"], most=HEAD_ROWS)
         began = time.perf_counter()
         history, diverged = train(model, data, settings, work)
         if history.ended == "interrupted":
@@ -127,6 +130,7 @@ def describe_model(options: Namespace, model) -> dict:
         "parameters": parameters,
         "trainable": trainable,
         "pooling": options.pooling,
+        "head": options.head,
         "lora": options.lora,
         "frozen_blocks": options.freeze,
         "device": next(model.parameters()).device.type,
@@ -137,7 +141,7 @@ def describe_model(options: Namespace, model) -> dict:
 
 def choices(options: Namespace, settings: FineTuneSettings, about_data: dict) -> dict:
     """What must be the same for a stopped run to go on; the rows themselves are in the checkpoint's fingerprint."""
-    own = {name: getattr(options, name) for name in ("model", "pooling", "lora", "freeze")}
+    own = {name: getattr(options, name) for name in ("model", "pooling", "head", "lora", "freeze")}
     return own | {"max_tokens": about_data["max_tokens"], "rows": about_data["rows_used"]} | asdict(settings)
 
 
