@@ -15,7 +15,7 @@ help:
 	@echo "make notebooks  run every lesson and store its outputs"
 	@echo "make book       build a site of all lessons for reading, as they are stored, in build/book"
 	@echo "make experiments  measure what the labs and lessons compare, over seeds (hours; can be stopped and started again)"
-	@echo "make benchmark  measure how fast the course trains beside what people use (40 minutes, on an idle machine)"
+	@echo "make benchmark  measure how fast the course trains beside what people use (50 minutes, on an idle machine)"
 	@echo "make times      time every lesson; make test-slow holds them to twice that (15 minutes, on an idle machine)"
 	@echo "make style      format the code and check it"
 	@echo "make clean      remove what make made"

@@ -1,5 +1,6 @@
 """The benchmark compares like with like."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from course_utils.models import load_tokenizer
 from course_utils.pipeline import collate
+from course_utils.results import RESULTS
 
 sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
 import means
@@ -34,7 +36,7 @@ def test_all_ways_begin_with_the_same_weights(tiny):
 def test_every_way_trains(tiny, few, way):
     tokenizer, rows = load_tokenizer(tiny), few["train"].select(range(8))
     before = ways.build_plain(tiny).score.weight
-    network, seconds = ways.WAYS[way](tiny, rows, tokenizer, 4)
+    network, seconds = ways.WAYS[way](tiny, rows, tokenizer, 4, 0)
     assert seconds > 0 and not torch.equal(network.score.weight, before)
 
 
@@ -50,6 +52,25 @@ def test_packing_gives_the_same_gradients(tiny, monkeypatch):
     expected = collect_gradients(means.plain_step, model, batch)
     torch.testing.assert_close(collect_gradients(means.packed, model, batch), expected, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(collect_gradients(means.masked, model, batch), expected, atol=1e-5, rtol=1e-3)
+
+
+def test_what_lesson_5_says_of_the_benchmark_was_measured():
+    """Ratios and shares, never seconds, which are another machine's affair."""
+    kept = json.loads((RESULTS / "benchmark.json").read_text())
+    ratios, share = kept["ratios"], kept["matmul_share"]
+    assert 2.5 < ratios["trainer"] < 3.5 < ratios["textbook_loop"] and 1.25 < ratios["trainer_tuned"] < 1.45
+    assert share["fp32"] > 0.55 and kept["smollm2"]["ratios"]["trainer"] == pytest.approx(2.6, abs=0.05)
+    table = kept["gpt2-mini"]["ways"]
+    assert all(0.285 < way["macro_f1"] < 0.345 for way in table.values())
+    assert 1 < table["course"]["peak_mib"] / table["trainer"]["peak_mib"] < 1.15
+    assert {row["means"]: row["used"] for row in kept["means"]} == {name: m[2] for name, m in means.MEANS.items()}
+    assert all(row["ratio"] < 1.04 for row in kept["means"] if not row["used"])
+    assert min(row["ratio"] for row in kept["means"] if row["used"]) > 0.94  # padding to eights saves memory
+    difference = kept["precisions"]["difference"]
+    assert difference["mean"] == pytest.approx(0.01, abs=0.005) and difference["mean"] - difference["half"] > 0
+    growth = kept["growth"]
+    assert growth["sizes"][-1]["rows"] == 30 * growth["sizes"][0]["rows"] and growth["power"] < 1.05
+    assert growth["sizes"][-1]["peak_mib"] < 1.2 * growth["sizes"][0]["peak_mib"]
 
 
 def test_ratios_and_work_are_computed_from_the_runs():

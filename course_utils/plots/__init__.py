@@ -26,6 +26,7 @@ from course_utils.plots.runs import (
     plot_step_lengths,
 )
 from course_utils.plots.scores import plot_comparison, plot_confusion, plot_coverage, plot_reliability, plot_two_sets
+from course_utils.plots.speed import plot_growth, plot_means
 from course_utils.plots.style import LINES
 from course_utils.plots.texts import (
     plot_batches,
@@ -43,10 +44,10 @@ from course_utils.plots.transfer import plot_labels_saved, plot_layer_moves, plo
 __all__ = [
     "LINES", "LOSS_SHOWN", "draw_gap", "draw_label_curves", "draw_range_test", "draw_runs", "plot_attention",
     "plot_batches", "plot_comparison", "plot_confusion", "plot_courses", "plot_coverage", "plot_depths",
-    "plot_forest", "plot_gradient_norms", "plot_hill", "plot_history", "plot_journey", "plot_label_curves",
-    "plot_label_shares", "plot_labels_saved", "plot_layer_moves", "plot_learning_rates", "plot_lengths",
-    "plot_lora", "plot_losses", "plot_next_tokens", "plot_padding", "plot_paired_ends", "plot_reading",
-    "plot_reliability", "plot_scores", "plot_shapes", "plot_similarities", "plot_step_lengths", "plot_steps_saved",
-    "plot_stops", "plot_surprise", "plot_temperatures", "plot_tokens", "plot_trainable", "plot_trained_parts",
-    "plot_two_sets",
+    "plot_forest", "plot_gradient_norms", "plot_growth", "plot_hill", "plot_history", "plot_journey",
+    "plot_label_curves", "plot_label_shares", "plot_labels_saved", "plot_layer_moves", "plot_learning_rates",
+    "plot_lengths", "plot_lora", "plot_losses", "plot_means", "plot_next_tokens", "plot_padding", "plot_paired_ends",
+    "plot_reading", "plot_reliability", "plot_scores", "plot_shapes", "plot_similarities", "plot_step_lengths",
+    "plot_steps_saved", "plot_stops", "plot_surprise", "plot_temperatures", "plot_tokens", "plot_trainable",
+    "plot_trained_parts", "plot_two_sets",
 ]  # fmt: skip

@@ -4,11 +4,11 @@ Steps of `gpt2-mini` over the same tickets, in one process, with and without the
 that the course does not use, because they did not pay: packing and `torch.compile`.
 """
 
-import statistics
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
+import numpy
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -16,9 +16,11 @@ from transformers.activations import NewGELUActivation
 
 from course_utils.architecture import body_parts, freeze_below
 from course_utils.data import QUEUES
+from course_utils.devices import mixed_precision
 from course_utils.frozen import remember_states
 from course_utils.models import load_classifier
 from course_utils.pipeline import LengthBuckets, collate, count_tokens, make_optimizer
+from course_utils.speed import skip_unread_tokens
 from course_utils.training import add_gradients
 
 BATCH, STEPS = 16, 12
@@ -64,6 +66,12 @@ def auto(model: nn.Module, batch: dict) -> None:
     add_gradients(model, [batch])
 
 
+def odd_lengths(model: nn.Module, batch: dict) -> None:
+    """As `auto`, but without padding to multiples of 8."""
+    with mixed_precision(model), skip_unread_tokens(model, batch["input_ids"]):
+        plain_step(model, batch)
+
+
 def fp32(model: nn.Module, batch: dict) -> None:
     add_gradients(model, [batch], precision="fp32")
 
@@ -100,51 +108,51 @@ def bucketed(train) -> list[list[int]]:
     return list(LengthBuckets(count_tokens(train), BATCH, seed=0))
 
 
-def time_steps(
-    build: Callable, step: Callable, train, order: Callable = bucketed, fused: bool = True, context=nullcontext
-) -> float:
-    """Seconds a step takes, with clipping and the optimizer's, over the same batches; two steps to warm up."""
-    model = build()
-    chosen = order(train)
-    chosen = [chosen[i] for i in range(0, len(chosen), max(1, len(chosen) // STEPS))]
-    batches = [collate([train[i] for i in rows], model.config.pad_token_id) for rows in chosen]
-    optimizer = make_optimizer(model, 1e-4)
-    if not fused:
-        optimizer = torch.optim.AdamW(optimizer.param_groups, lr=1e-4, fused=False, foreach=False)
-    parameters = [p for p in model.parameters() if p.requires_grad]
+class Steps:
+    """A model of its own and the batches of some tickets; `time` takes a training step with each of them."""
 
-    def go(batch: dict) -> None:
-        step(model, batch)
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    def __init__(
+        self, build: Callable, step: Callable, train, order: Callable = bucketed, fused: bool = True,
+        context: Callable = nullcontext, steps: int = STEPS,
+    ):  # fmt: skip
+        self.model, self.step, chosen = build(), step, order(train)
+        chosen = [chosen[i] for i in range(0, len(chosen), max(1, len(chosen) // steps))]
+        self.batches = [collate([train[i] for i in rows], self.model.config.pad_token_id) for rows in chosen]
+        self.optimizer = make_optimizer(self.model, 1e-4)
+        if not fused:
+            self.optimizer = torch.optim.AdamW(self.optimizer.param_groups, lr=1e-4, fused=False, foreach=False)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.context = context
 
-    with context(model):
-        for batch in batches:  # every shape once, so that what is compiled or remembered is so
-            go(batch)
+    def time(self) -> float:
+        """Seconds a ticket takes, with clipping and the optimizer's step."""
         start = time.perf_counter()
-        for batch in batches:
-            go(batch)
-        return (time.perf_counter() - start) / sum(map(len, chosen))
+        for batch in self.batches:
+            self.step(self.model, batch)
+            nn.utils.clip_grad_norm_(self.parameters, 1.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return (time.perf_counter() - start) / sum(len(batch["labels"]) for batch in self.batches)
 
 
 def half_frozen() -> nn.Module:
     return freeze_below(classifier(), 3)
 
 
-# name: (arguments of `time_steps` with the means, the same without it, whether the course uses it)
+# name: (arguments of `Steps` with the means, the same without it, whether the course uses it)
 MEANS = {
     "batches of like length": ({}, {"order": random_order}, True),
     "no mask on right padding": (
         {"step": lambda m, b: plain_step(m, b), "build": plain_attention}, {"step": masked, "build": plain_attention},
         True,
     ),
+    "lengths padded to eights (saves memory)": ({"steps": 64}, {"steps": 64, "step": odd_lengths}, True),
     "fused GELU": ({}, {"build": unfused_gelu}, True),
     "attention dropout off": ({}, {"build": attention_dropout}, True),
     "fused AdamW": ({}, {"fused": False}, True),
     "no cache": ({}, {"build": lambda: change(classifier(), use_cache=True)}, True),
-    "bf16, attention in fp32": ({}, {"step": fp32}, True),
-    "attention in fp32 beside bf16": ({}, {"build": plain_attention}, True),
+    "bf16, with attention by products": ({}, {"step": fp32}, True),
+    "attention by products beside bf16": ({}, {"build": plain_attention}, True),
     "last MLP only where the head reads": ({}, {"build": lambda: change(classifier(), pooling=None)}, True),
     "3 of 6 blocks frozen, their states stored": (
         {"build": half_frozen, "context": remember_states}, {"build": half_frozen}, True,
@@ -154,15 +162,21 @@ MEANS = {
 }  # fmt: skip
 
 
-def measure_means(train, rounds: int = 3) -> list[dict]:
-    """A row for each means: {"means", "used", "ratio"}, medians over `rounds` rounds that alternate."""
+def measure_means(train, rounds: int = 9) -> list[dict]:
+    """A row for each means: {"means", "used", "ratio", "low", "high"}: the median and the middle half of the rounds.
+
+    In each round both sides take the same steps, one after the other. The first round is not counted: there every shape
+    is new, and what is compiled or remembered is made.
+    """
     rows = []
     for name, (with_it, without, used) in MEANS.items():
-        seconds = {True: [], False: []}
-        for _ in range(rounds):
-            for present, options in ((True, with_it), (False, without)):
-                seconds[present].append(time_steps(**({"build": classifier, "step": auto, "train": train} | options)))
-        ratio = statistics.median(seconds[False]) / statistics.median(seconds[True])
-        rows.append({"means": name, "used": used, "ratio": round(ratio, 2)})
-        print(f"{name}: {ratio:.2f}", flush=True)
+        with ExitStack() as stack:
+            sides = [Steps(**({"build": classifier, "step": auto, "train": train} | own)) for own in (with_it, without)]
+            for side in sides:
+                stack.enter_context(side.context(side.model))
+            seconds = [[side.time() for side in sides] for _ in range(rounds + 1)][1:]
+        ratios = sorted(off / on for on, off in seconds)
+        low, ratio, high = numpy.quantile(ratios, [0.25, 0.5, 0.75]).round(2).tolist()
+        rows.append({"means": name, "used": used, "ratio": ratio, "low": low, "high": high})
+        print(f"{name}: {ratio:.2f} ({low:.2f} to {high:.2f})", flush=True)
     return rows

@@ -1,7 +1,8 @@
 """How fast the course trains, beside what people use; writes data/results/benchmark.json.
 
-    make benchmark                                     all of it, about 40 minutes on two cores
-    .venv/bin/python tests/benchmarks/run.py --quick   gpt2-mini only, on few tickets
+    make benchmark                                      all of it, about 50 minutes on two cores
+    .venv/bin/python tests/benchmarks/run.py mini       one piece; the others keep what was measured
+    .venv/bin/python tests/benchmarks/run.py --quick --out /tmp/trial.json
 
 Ways to train alternate, each in a process of its own; what is reported are medians over the rounds and their ratios,
 because seconds are another machine's affair. Run it on a machine that does nothing else.
@@ -18,7 +19,17 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+os.environ["TQDM_DISABLE"] = "1"
+
+import numpy
 import torch
+from means import measure_means
+from ways import WAYS, build_ours, load_data
+
+from course_utils.history import FineTuneSettings
+from course_utils.models import load_tokenizer
+from course_utils.results import half_width
+from course_utils.training import fine_tune
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent.parent / "data" / "results" / "benchmark.json"
@@ -64,11 +75,11 @@ def run_script(code: list[str]) -> dict:
 
 
 def compare_ways(model: str, ways: list[str], rows: int, batch: int, rounds: int) -> dict:
-    """Train with each way in turn, `rounds` times; medians, and how many times faster the course is than each."""
+    """Train with each way in turn, `rounds` times, each with its seed; medians, and how much faster the course is."""
     runs = {way: [] for way in ways}
     for number in range(rounds):
         for way in ways:
-            run = run_script([str(HERE / "ways.py"), way, model, str(rows), str(batch)])
+            run = run_script([str(HERE / "ways.py"), way, model, str(rows), str(batch), str(number)])
             runs[way].append(run)
             print(f"{model} {way} round {number + 1}: {run['seconds']:.1f} s", flush=True)
     table = {way: summarize_runs(of_way) for way, of_way in runs.items()}
@@ -120,39 +131,82 @@ print(json.dumps({
 """
 
 
-def write(results: dict, out: Path) -> None:
-    """Write what there is so far: a stopped benchmark leaves what it measured."""
-    out.write_text(json.dumps(results, indent=1) + "\n")
+# --- does it cost anything, and does it grow ----------------------------------------------------------------------
+
+
+def compare_precisions(seeds: int, rows: int, epochs: int) -> dict:
+    """Validation macro-F1 after the same training in fp32 and in bf16, and the mean of the paired differences."""
+    train, validation = load_data(load_tokenizer(), rows)
+    scores = {"fp32": [], "bf16": []}
+    for seed in range(seeds):
+        for precision, of_one in scores.items():
+            settings = FineTuneSettings(1e-3, epochs, patience=None, seed=seed, precision=precision)
+            history = fine_tune(build_ours("gpt2-mini"), train, validation, settings)
+            of_one.append(round(history.best["macro_f1"], 4))
+            print(f"{precision} seed {seed}: {of_one[-1]:.3f}", flush=True)
+    differences = [b - a for a, b in zip(scores["fp32"], scores["bf16"], strict=True)]
+    difference = {"mean": round(statistics.mean(differences), 4), "half": round(half_width(differences), 4)}
+    return {"rows": rows, "epochs": epochs, "macro_f1": scores, "difference": difference}
+
+
+def measure_growth(sizes: list[int]) -> dict:
+    """One epoch over more and more tickets: seconds, peak memory, and by which power of the tokens seconds grow."""
+    rows = []
+    for size in sizes:
+        run = run_script([str(HERE / "ways.py"), "course", "gpt2-mini", str(size), "16", "0"])
+        rows.append({name: run[name] for name in ("rows", "tokens", "seconds", "peak_mib")})
+        print(f"{size:,} tickets: {run['seconds']:.1f} s, {run['peak_mib']:,} MiB", flush=True)
+    tokens, seconds = (numpy.log([row[name] for row in rows]) for name in ("tokens", "seconds"))
+    return {"sizes": rows, "power": round(float(numpy.polyfit(tokens, seconds, 1)[0]), 3)}
+
+
+# --- all of it ----------------------------------------------------------------------------------------------------
+
+
+def measure_mini(quick: bool) -> dict:
+    """All four ways with gpt2-mini, and what the course attains of the machine's rate of matrix products."""
+    mini = compare_ways("gpt2-mini", list(WAYS), 96 if quick else 1024, 16, 1 if quick else 3)
+    machine = describe_machine()
+    share = share_of_rate(mini["ways"]["course"]["gflops"], machine["gflops"])
+    return {"machine": machine, "ratios": mini["ratios"], "matmul_share": share, "gpt2-mini": mini}
+
+
+def measure_larger(model: str, batch: int) -> dict:
+    """The library's two ways beside the course's, with a larger model and few tickets."""
+    return {model: compare_ways(model, ["course", "trainer", "trainer_tuned"], 256, batch, 2)}
+
+
+def measure_all_means(quick: bool) -> dict:
+    """Each means of training faster, alone."""
+    train, _ = load_data(load_tokenizer(), 64 if quick else 1024)
+    return {"means": measure_means(train, 2 if quick else 9)}
+
+
+PIECES = {
+    "mini": measure_mini,
+    "means": measure_all_means,
+    "others": lambda quick: {"others": run_script(["-c", OTHERS])},
+    "smollm2": lambda quick: measure_larger("smollm2", 16),
+    "gpt2": lambda quick: measure_larger("gpt2-shape", 8),
+    "precisions": lambda quick: {"precisions": compare_precisions(*((2, 64, 1) if quick else (5, 1024, 3)))},
+    "growth": lambda quick: {"growth": measure_growth([64, 128] if quick else [1_000, 3_000, 10_000, 30_000])},
+}
 
 
 def main() -> None:
-    """Measure and write, piece by piece."""
+    """Measure piece by piece, and keep each at once: a benchmark that is stopped leaves what it measured."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="gpt2-mini only, few tickets, one round")
+    parser.add_argument("pieces", nargs="*", help=f"what to measure, of {', '.join(PIECES)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="a trial of the script: few tickets, one round")
     parser.add_argument("--out", type=Path, default=OUT, help="where the results go (default: %(default)s)")
     options = parser.parse_args()
-    sys.path.insert(0, str(HERE))
-    from means import measure_means
-    from ways import WAYS, load_data
-
-    from course_utils.models import load_tokenizer
-
-    results = {"machine": describe_machine()}
-    rates = results["machine"]["gflops"]
-    rows, rounds = (96, 1) if options.quick else (1024, 3)
-    mini = compare_ways("gpt2-mini", list(WAYS), rows, 16, rounds)
-    results |= {"ratios": mini["ratios"], "matmul_share": share_of_rate(mini["ways"]["course"]["gflops"], rates)}
-    results["models"] = {"gpt2-mini": mini}
-    write(results, options.out)
-    train, _ = load_data(load_tokenizer(), 256)
-    results["means"] = measure_means(train, rounds)
-    results["others"] = run_script(["-c", OTHERS])
-    write(results, options.out)
-    if not options.quick:
-        for model, batch in (("smollm2", 16), ("gpt2-shape", 8)):
-            results["models"][model] = compare_ways(model, ["course", "trainer", "trainer_tuned"], 64, batch, 2)
-            write(results, options.out)
-    print(json.dumps({name: results[name] for name in ("ratios", "matmul_share")}, indent=1))
+    if unknown := set(options.pieces) - set(PIECES):
+        parser.error(f"there is no piece {', '.join(sorted(unknown))}: choose of {', '.join(PIECES)}")
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for name in options.pieces or PIECES:
+        results |= PIECES[name](options.quick)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps({name: results.get(name) for name in ("ratios", "matmul_share")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""One training, measured in a process of its own: `python tests/benchmarks/ways.py WAY MODEL ROWS BATCH` prints JSON.
+"""One training, in a process of its own: `python tests/benchmarks/ways.py WAY MODEL ROWS BATCH SEED` prints JSON.
 
-Four ways to do the same job: one epoch over the same tickets with the same weights, seed and learning rate.
+Four ways to do the same job: one epoch over the same tickets with the same weights, learning rate and linear schedule.
 
     course         course_utils.training.fine_tune
     trainer        transformers.Trainer as people use it: defaults, and batches padded by DataCollatorWithPadding
     trainer_tuned  Trainer at its best: grouped lengths, fused AdamW, no cache, bf16 where that is faster
-    textbook_loop  a plain loop over batches in random order, all padded to the longest ticket, with AdamW's defaults
+    textbook_loop  a plain loop: batches in random order, all padded to the longest ticket, AdamW, linear schedule
 """
 
 import json
+import math
 import resource
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from transformers import (
     GPT2ForSequenceClassification,
     Trainer,
     TrainingArguments,
+    get_scheduler,
     set_seed,
 )
 
@@ -73,21 +75,22 @@ def build_plain(model: str):
     return plain.train()
 
 
-def train_course(model: str, train, tokenizer, batch: int):
+def train_course(model: str, train, tokenizer, batch: int, seed: int):
     network = build_ours(model)
-    settings = FineTuneSettings(learning_rate=RATES.get(model, 1e-3), epochs=1, batch_size=batch, patience=None)
+    rate = RATES.get(model, 1e-3)
+    settings = FineTuneSettings(rate, epochs=1, batch_size=batch, warmup_share=0, patience=None, seed=seed)
     start = time.perf_counter()
     few = train.select(range(8))  # a validation costs next to nothing here: what is measured is training
     fine_tune(network, train, few, settings)
     return network, time.perf_counter() - start
 
 
-def train_trainer(model: str, train, tokenizer, batch: int, **options):
+def train_trainer(model: str, train, tokenizer, batch: int, seed: int, **options):
     network = build_plain(model)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=RATES.get(model, 1e-3),
-            report_to="none", disable_tqdm=True, save_strategy="no", logging_strategy="no", use_cpu=True, seed=0,
+            report_to="none", disable_tqdm=True, save_strategy="no", logging_strategy="no", use_cpu=True, seed=seed,
             **options,
         )  # fmt: skip
         rows = train.remove_columns([name for name in train.column_names if name not in ("input_ids", "label")])
@@ -99,17 +102,18 @@ def train_trainer(model: str, train, tokenizer, batch: int, **options):
     return network, seconds
 
 
-def train_trainer_tuned(model: str, train, tokenizer, batch: int):
-    options = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused", "warmup_steps": 0.1}
-    return train_trainer(model, train, tokenizer, batch, bf16=bf16_pays(), weight_decay=0.01, **options)
+def train_trainer_tuned(model: str, train, tokenizer, batch: int, seed: int):
+    options = {"train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"}
+    return train_trainer(model, train, tokenizer, batch, seed, bf16=bf16_pays(), weight_decay=0.01, **options)
 
 
-def train_textbook_loop(model: str, train, tokenizer, batch: int):
+def train_textbook_loop(model: str, train, tokenizer, batch: int, seed: int):
     network = build_plain(model)
-    set_seed(0)
+    set_seed(seed)
     padded = tokenizer.pad({"input_ids": train["input_ids"]}, return_tensors="pt")
     labels, order = torch.tensor(train["label"]), torch.randperm(len(train))
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATES.get(model, 1e-3))
+    schedule = get_scheduler("linear", optimizer, num_warmup_steps=0, num_training_steps=math.ceil(len(order) / batch))
     start = time.perf_counter()
     for first in range(0, len(order), batch):
         rows = order[first : first + batch]
@@ -118,6 +122,7 @@ def train_textbook_loop(model: str, train, tokenizer, batch: int):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     return network, time.perf_counter() - start
 
 
@@ -134,11 +139,11 @@ def count_matrices(network) -> int:
     return sum(p.numel() for p in body_parts(network).blocks.parameters() if p.ndim == 2)
 
 
-def measure(way: str, model: str, rows: int, batch: int) -> dict:
+def measure(way: str, model: str, rows: int, batch: int, seed: int) -> dict:
     """Train once; seconds, peak memory of this process in MiB, macro-F1 on the validation split, real tokens."""
     tokenizer = load_tokenizer("gpt2-mini" if model == "gpt2-shape" else model)
     train, validation = load_data(tokenizer, rows)
-    network, seconds = WAYS[way](model, train, tokenizer, batch)
+    network, seconds = WAYS[way](model, train, tokenizer, batch, seed)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     network.config.use_cache = False
     scored = validation if model == "gpt2-mini" else validation.select(range(64))
@@ -149,5 +154,5 @@ def measure(way: str, model: str, rows: int, batch: int) -> dict:
 
 
 if __name__ == "__main__":
-    way, model, rows, batch = sys.argv[1:]
-    print(json.dumps(measure(way, model, int(rows), int(batch))))
+    way, model, *numbers = sys.argv[1:]
+    print(json.dumps(measure(way, model, *map(int, numbers))))
