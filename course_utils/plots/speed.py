@@ -41,6 +41,7 @@ def plot_growth(rows: Sequence[dict]) -> Figure:
     left.set(title="Time of one epoch", xlabel="tokens in the training set", ylabel="seconds")
     left.legend()
     right.semilogx(tokens, memory, **LINES[1])
-    right.set(title="Most memory used", xlabel="tokens in the training set", ylabel="MiB", ylim=(0, None))
+    right.set(title="Most memory used", xlabel="tokens in the training set", ylabel="MiB")
+    right.set_ylim(0, 1.15 * max(memory))
     words = [f"{row['rows']:,} tickets: {row['seconds']:,.0f} s, {row['peak_mib']:,} MiB" for row in rows]
     return close(figure, "; ".join(words))
