@@ -45,7 +45,7 @@ def bf16_pays(kind: str = "cpu") -> bool:
 
 
 def mixed_precision(model: torch.nn.Module, precision: str = "auto") -> AbstractContextManager:
-    """A context in which a model computes its matrix products in bf16, and all else in fp32.
+    """A context in which a model computes its matrix products in bf16, and nearly all else in fp32.
 
     The weights stay fp32, and so do sums, norms and losses. bf16 keeps 8 bits of a number, about 3 digits. Micikevicius
     et al. 2018, arXiv:1710.03740. With `precision` "auto" that happens only where it is faster: on machines that are

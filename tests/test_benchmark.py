@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_packing_gives_the_same_gradients(tiny, monkeypatch):
     expected = collect_gradients(means.plain_step, model, batch)
     torch.testing.assert_close(collect_gradients(means.packed, model, batch), expected, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(collect_gradients(means.masked, model, batch), expected, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_adamw_is_fused_on_one_side_only(tiny, few, fused):
+    steps = means.Steps(partial(ways.build_ours, tiny), means.auto, few["train"], order=means.random_order, fused=fused)
+    assert all(bool(group["fused"]) == fused for group in steps.optimizer.param_groups)
+    assert steps.time() > 0
 
 
 def test_what_lesson_5_says_of_the_benchmark_was_measured():

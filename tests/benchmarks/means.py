@@ -19,7 +19,7 @@ from course_utils.data import QUEUES
 from course_utils.devices import mixed_precision
 from course_utils.frozen import remember_states
 from course_utils.models import load_classifier
-from course_utils.pipeline import LengthBuckets, collate, count_tokens, make_optimizer
+from course_utils.pipeline import LengthBuckets, collate, count_tokens, decay_groups, make_optimizer
 from course_utils.speed import skip_unread_tokens
 from course_utils.training import add_gradients
 
@@ -120,7 +120,8 @@ class Steps:
         self.batches = [collate([train[i] for i in rows], self.model.config.pad_token_id) for rows in chosen]
         self.optimizer = make_optimizer(self.model, 1e-4)
         if not fused:
-            self.optimizer = torch.optim.AdamW(self.optimizer.param_groups, lr=1e-4, fused=False, foreach=False)
+            # Groups of their own: those of an optimizer carry its options, "fused" among them.
+            self.optimizer = torch.optim.AdamW(decay_groups(self.model, 0.01), lr=1e-4, fused=False, foreach=False)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.context = context
 

@@ -2,7 +2,7 @@
 
     make benchmark                                      all of it, about 50 minutes on two cores
     .venv/bin/python tests/benchmarks/run.py mini       one piece; the others keep what was measured
-    .venv/bin/python tests/benchmarks/run.py --quick --out /tmp/trial.json
+    .venv/bin/python tests/benchmarks/run.py --quick --out trial.json
 
 Ways to train alternate, each in a process of its own; what is reported are medians over the rounds and their ratios,
 because seconds are another machine's affair. Run it on a machine that does nothing else.
