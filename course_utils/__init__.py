@@ -2,7 +2,8 @@
 
 models        load a GPT as a language model or a classifier, save a fine-tuned one
 smollm2       the bigger GPT, unpacked from its pip package
-architecture  where a model keeps its parts; pooling, head, freezing, LoRA, dropout, counts
+architecture  where a model keeps its parts; task layer, freezing, LoRA, dropout, counts
+heads         what the head reads of a text: the last token, the mean of all, the mean by a block
 data          read, clean and tokenize labelled texts
 duplicates    near duplicates, and test texts that have a twin in training
 grams         texts as sets of five-character sequences

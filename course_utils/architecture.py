@@ -1,4 +1,4 @@
-"""Lesson 2: the parts of a loaded GPT: body and head, pooling, what may learn, LoRA, dropout, how many parameters.
+"""Lesson 2: the parts of a loaded GPT: body and head, what may learn, LoRA, dropout, how many parameters.
 
 The one place that knows where a model keeps its parts. Two layouts cover the decoders of this course: GPT-2's, and
 Llama's, which SmolLM2, Qwen2, Mistral and many others share. Every function here changes a model where it lies, on
@@ -8,22 +8,18 @@ whatever device that is, and leaves it there.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import takewhile
 
 import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
-from torch.nn import functional as F
 from transformers import (
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
     AutoModel,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 from transformers.pytorch_utils import Conv1D
 
 # Names inside a body: the embeddings (positions are optional: most decoders have no table for them), blocks, norm.
@@ -82,59 +78,6 @@ def layers_from_top(model: nn.Module) -> list[list[nn.Module]]:
 def context_length(model: nn.Module) -> int:
     """Return the longest input a model can take, in tokens."""
     return model.config.max_position_embeddings
-
-
-# --- the classifier's class -------------------------------------------------------------------------------------
-
-
-class MeanPooling:
-    """Mixed into a ...ForSequenceClassification: its head reads the mean of all real tokens' states."""
-
-    def forward(self, input_ids, attention_mask=None, labels=None, **options):
-        """Take ids (batch, length), padded on the right; return an output with `logits` (batch, classes).
-
-        With `labels` (batch,), class ids, the output has their mean cross-entropy in nats as its `loss`.
-        """
-        states = self.base_model(input_ids, attention_mask=attention_mask, **options).last_hidden_state
-        real = (input_ids != self.config.pad_token_id).unsqueeze(-1)
-        mean = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
-        logits = self.score(mean)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
-        return SequenceClassifierOutputWithPast(loss=loss, logits=logits)
-
-
-class TaskLayer:
-    """Mixed into a ...ForSequenceClassification: its head has the task layer that the config notes."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        replace_head(self, config.head_hidden, config.head_dropout)
-
-
-def classifier_class(config: PreTrainedConfig, pooling: str = "last") -> type[PreTrainedModel]:
-    """Choose the classifier's class for a config.
-
-    With "last", transformers' own ...ForSequenceClassification, whose head reads the last real token; with "mean",
-    the same with a head that reads the mean of all real tokens. Both with a task layer if the config notes one.
-    Raises ValueError for another pooling, or an architecture for which transformers has no classifier.
-    """
-    if pooling not in ("last", "mean"):
-        raise ValueError(f"pooling is 'last' or 'mean', not {pooling!r}.")
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        raise ValueError(f"transformers has no classifier for {config.model_type!r} models: choose another model.")
-    return mix_in(
-        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[type(config)],
-        mean=pooling == "mean",
-        task_layer=getattr(config, "head_hidden", None) is not None,
-    )
-
-
-@cache
-def mix_in(kind: type[PreTrainedModel], mean: bool, task_layer: bool) -> type[PreTrainedModel]:
-    """Make a classifier's class with the pooling and head asked for; the same arguments give the same class."""
-    if task_layer:
-        kind = type(kind.__name__, (TaskLayer, kind), {})
-    return type(f"MeanPooled{kind.__name__}", (MeanPooling, kind), {}) if mean else kind
 
 
 # --- preparing a model ------------------------------------------------------------------------------------------

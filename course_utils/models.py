@@ -32,7 +32,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from course_utils.architecture import check_layout, classifier_class, match_vocabulary, prepare_config
+from course_utils.architecture import check_layout, match_vocabulary, prepare_config
+from course_utils.heads import add_mean_block, classifier_class
 from course_utils.speed import ATTENTION
 
 # The classification head is new on purpose, and loading takes a blink: reports and bars about them would only alarm.
@@ -216,7 +217,8 @@ def load_classifier(
     `labels` names the classes in the order of their ids. `dropout` (0 to below 1; None: as the model was saved) is set
     wherever the architecture has it. `random_weights` builds the same architecture without the pre-trained weights: the
     comparison behind every claim about transfer. `seed` fixes the head's first weights, and the random body's. With
-    `pooling` "last" the head reads the last real token of a text, as GPT-2's does; with "mean", the mean of all.
+    `pooling` "last" the head reads the last real token of a text, as GPT-2's does; with "mean", the mean of all; with
+    "mean-block", the last token after one more block, which has put the mean there (GPT-2 only).
 
     Raises ValueError for fewer than two or repeated labels, another pooling or a model that is no decoder, OSError
     when the model cannot be found.
@@ -229,8 +231,9 @@ def load_classifier(
     id2label = dict(enumerate(labels))
     label2id = {label: i for i, label in id2label.items()}
     config = load_config(name, dropout, num_labels=len(labels), id2label=id2label, label2id=label2id)
-    config.pooling, config.head_hidden = pooling, None  # noted in the config, so that load_fine_tuned knows
-    kind = classifier_class(config, pooling)
+    read = "last" if pooling == "mean-block" else pooling
+    config.pooling, config.head_hidden = read, None  # noted in the config, so that load_fine_tuned knows
+    kind = classifier_class(config, read)
     torch.manual_seed(seed)
     model = kind(config)
     if not random_weights:
@@ -238,6 +241,8 @@ def load_classifier(
         head = model.score.weight.data
         model = load_weights(kind, name, config, fresh_head=True)
         model.score.weight.data.copy_(head)
+    if pooling == "mean-block":
+        add_mean_block(model)
     return finish_model(model, load_tokenizer(name)).train()
 
 

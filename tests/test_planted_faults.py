@@ -50,7 +50,7 @@ FAULTS = {
     ),
     "missing pad": Fault(4, "code-library", "pipeline.py", "padding_value=pad_id", "padding_value=0"),
     "off-by-one pooling": Fault(
-        9, "9cba575b", "architecture.py", "(states * real).sum(dim=1)", "(states * real)[:, :-1].sum(dim=1)"
+        9, "9cba575b", "heads.py", "(states * real).sum(dim=1)", "(states * real)[:, :-1].sum(dim=1)"
     ),
     "leaked test rows": Fault(
         3, "code-32", "splits.py", "return {name: examples[home[groups] == split]",

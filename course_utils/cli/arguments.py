@@ -112,7 +112,11 @@ def add_finetune(parser: Parser) -> None:
     parser.add_argument("--accumulate", type=count, help="batches in a step (1); more of them save memory")
     parser.add_argument("--learning-rate", type=positive, help="at its highest (default: the model's)")
     parser.add_argument("--patience", type=count, help="stop after so many validations without a new best (2)")
-    parser.add_argument("--pooling", choices=("last", "mean"), default="last", help="what the head reads (last)")
+    parser.add_argument(
+        "--pooling", choices=("last", "mean", "mean-block"),
+        help="what the head reads: the last token, the mean of all, or the mean by one more block, which transformers "
+        "can load alone (gpt2-mini: mean-block, others: last)",
+    )  # fmt: skip
     parser.add_argument(
         "--head", choices=("random", "probe"), default="random",
         help="its first weights: random ones, or a logistic regression on the untrained model's states (probe)",

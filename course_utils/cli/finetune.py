@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from course_utils import report
 from course_utils.architecture import add_lora, body_parts, context_length, count_parameters, freeze_below
 from course_utils.checkpoints import read_progress
-from course_utils.cli.estimate import HEAD_ROWS, choose_settings, expected_seconds, in_words
+from course_utils.cli.estimate import HEAD_ROWS, choose_pooling, choose_settings, expected_seconds, in_words
 from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, read_run, write_json
 from course_utils.cli.measure import compare, measure_baselines, plain, test_facts
 from course_utils.cli.memory import fit
@@ -48,6 +48,7 @@ def run(options: Namespace) -> int:
     check_out(out, files, options.overwrite, options.resume)
     settings = choose_settings(options.model, options.lora, {name: getattr(options, name) for name in CHOICES})
     check_settings(settings)
+    options.pooling = options.pooling or choose_pooling(options.model)
     refuse_sharding()
     tokenizer = load_tokenizer(options.model)
     splits, about_data = read_splits(options)
