@@ -14,6 +14,7 @@ training      the training loop; fine-tune a classifier, adapt a language model
 history       the settings of a run, and what happened in it
 checkpoints   go on after a crash; never leave half a file
 devices       where a model computes, with how many processes, and when in bf16
+sharing       how processes share a model: their rows, or its weights as well (FSDP)
 evaluation    metrics with intervals, baselines, predictions
 plots         every figure of the lessons, each with a summary in words
 checks        the checks under the exercises, one module a lesson

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from course_utils.devices import processes
+from course_utils.sharing import own_part, whole
 
 
 @contextmanager
@@ -40,6 +41,18 @@ def name_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
     return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
 
 
+def name_tensors(
+    model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], extra: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Everything that a checkpoint holds, under the names that it has there."""
+    tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
+    for i, optimizer in enumerate(optimizers):
+        names = name_parameters(model, optimizer)
+        for j, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{key}.{names[j]}": value for key, value in state.items()}
+    return tensors | {f"extra.{name}": value for name, value in extra.items()}
+
+
 def save_checkpoint(
     path: Path | str, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], progress: dict,
     extra: dict[str, torch.Tensor] | None = None,
@@ -49,16 +62,9 @@ def save_checkpoint(
     Optimizer states go by the names of their parameters. The file is safetensors, which unlike pickle cannot run code
     when it is loaded; `progress` must fit into JSON and travels in the file's metadata.
     """
-    tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
-    for i, optimizer in enumerate(optimizers):
-        names = name_parameters(model, optimizer)
-        for j, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{i}.{key}.{names[j]}": value for key, value in state.items()}
-    tensors |= {f"extra.{name}": value for name, value in (extra or {}).items()}
+    tensors = {name: alone(whole(t)) for name, t in name_tensors(model, optimizers, extra or {}).items()}
     with replace_safely(path) as temporary:
-        save_file(
-            {name: alone(tensor) for name, tensor in tensors.items()}, temporary, {"progress": json.dumps(progress)}
-        )
+        save_file(tensors, temporary, {"progress": json.dumps(progress)})
 
 
 def alone(tensor: torch.Tensor) -> torch.Tensor:
@@ -94,9 +100,13 @@ def load_checkpoint(
     parameters = dict(model.named_parameters())
     refuse_other_shapes(path, weights, parameters)
     states = [read_state(path, tensors, i, name_parameters(model, o)) for i, o in enumerate(optimizers)]
+    for optimizer, state in zip(optimizers, states, strict=True):
+        ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for place, values in state.items():
+            values |= {key: own_part(value, ordered[place]) for key, value in values.items()}
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(weights[name])
+            parameter.copy_(own_part(weights[name], parameter))
     for optimizer, state in zip(optimizers, states, strict=True):
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress, {n.removeprefix("extra."): t for n, t in tensors.items() if n.startswith("extra.")}
@@ -161,10 +171,13 @@ def restore_random_states(states: dict[str, torch.Tensor]) -> None:
 def save_run(path, model, optimizer, facts: dict, history: dict, best: dict[str, torch.Tensor]) -> None:
     """Save all that the next step depends on: weights, optimizer, random states of all processes, best weights."""
     states = gather_object([random_states(next(model.parameters()).device)])
+    extra = {f"best.{name}": tensor for name, tensor in best.items()}
+    extra |= {f"{rank}.{name}": tensor for rank, own in enumerate(states) for name, tensor in own.items()}
     if processes().is_main_process:
-        extra = {f"best.{name}": tensor for name, tensor in best.items()}
-        extra |= {f"{rank}.{name}": tensor for rank, own in enumerate(states) for name, tensor in own.items()}
         save_checkpoint(path, model, [optimizer], facts | {"history": history}, extra)
+    else:  # of a model in parts each process has its own, which the first one now puts together
+        for tensor in name_tensors(model, [optimizer], extra).values():
+            whole(tensor)
     processes().wait_for_everyone()
 
 
@@ -179,8 +192,9 @@ def resume_run(path, model, optimizer, facts: dict) -> tuple[dict, dict[str, tor
     own = f"{processes().process_index}."
     restore_random_states({name.removeprefix(own): t for name, t in extra.items() if name.startswith(own)})
     best = {name.removeprefix("best."): tensor for name, tensor in extra.items() if name.startswith("best.")}
-    device = next(model.parameters()).device
-    return progress["history"], {name: tensor.to(device) for name, tensor in best.items()}
+    parameters = dict(model.named_parameters())
+    best = {name: own_part(t, parameters[name]).to(parameters[name].device) for name, t in best.items()}
+    return progress["history"], best
 
 
 def refuse_other_run(path, progress: dict, facts: dict) -> None:

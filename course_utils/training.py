@@ -4,7 +4,8 @@
 it in a thread with a hand on the rate, and `adapt` gives it a language model.
 
 A model is trained where it is: on a GPU after `model.to(pick_device())`, and it stays there. Under
-`torchrun --nproc-per-node N` each process takes its share of every batch, and the losses are those of one process.
+`torchrun --nproc-per-node N` each process takes its share of every batch, and the losses are those of one process;
+`sharing` says how.
 """
 
 import math
@@ -16,7 +17,6 @@ from itertools import chain, islice
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import gather_object, reduce
 from datasets import Dataset
 from torch import nn
@@ -30,6 +30,7 @@ from course_utils.devices import mixed_precision, processes
 from course_utils.evaluation import Evaluation, check_labels, predict_logits
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings, record_validation, update_best
 from course_utils.pipeline import make_loader, make_optimizer, make_scheduler, steps_in_epoch
+from course_utils.sharing import in_parts, sharded, share_model
 from course_utils.speed import pad_to_eights, skip_unread_tokens
 
 SAVE_SECONDS = 60  # a checkpoint is written at every validation, and when the last one is older than this
@@ -88,6 +89,7 @@ def add_gradients(
 # --- the loop ---------------------------------------------------------------------------------------------------
 
 
+@sharded
 def train_and_validate(
     model,
     train: Dataset,
@@ -161,7 +163,8 @@ def train_and_validate(
                 if update_best(history, settings):
                     best = copy_weights(model)
                 validated = time.monotonic()
-            late = time.monotonic() - saved > SAVE_SECONDS and wrapped is model  # several clocks might not agree
+            alone = processes().num_processes == 1  # several clocks might not agree
+            late = alone and time.monotonic() - saved > SAVE_SECONDS
             stopped = history.ended == "interrupted"  # by the caller, between two steps; a later call goes on
             if checkpoint is not None and (due or late or stopped):
                 progress = asdict(history) | ({"ended": "running"} if stopped else {})
@@ -189,21 +192,17 @@ def batches_from(loader, accumulate: int, step: int, steps_per_epoch: int) -> It
             step += 1
 
 
-def share_model(model: nn.Module) -> nn.Module:
-    """Let several processes average their gradients; with one process, the model itself."""
-    if processes().num_processes == 1:
-        return model
-    return Accelerator(cpu=model.device.type == "cpu").prepare_model(model, device_placement=False)
-
-
 def validate(model, validation: Dataset, before_batch=lambda: None) -> Evaluation:
     """Evaluate on the validation rows, each process on its own; all of them get the whole result."""
     state, names = processes(), validation.features["label"].names
     own = range(state.process_index, len(validation), state.num_processes)
+    if in_parts(model) and len(own) * state.num_processes < len(validation):
+        own = [*own, 0]  # all processes take part in all forward passes, so nobody may have fewer rows
     parts = gather_object([predict_logits(model, validation.select(own)["input_ids"], before_batch=before_batch)])
     logits = torch.empty(len(validation), len(names))
     for first, part in enumerate(parts):
-        logits[first :: state.num_processes] = part
+        places = logits[first :: state.num_processes]
+        places[:] = part[: len(places)]
     return Evaluation.from_logits(names, validation["label"], logits)
 
 

@@ -282,11 +282,5 @@ def test_too_little_memory_is_said_before_anything_is_written(case, monkeypatch,
     assert not case.out.exists() and not case.work.exists()
 
 
-def test_a_configuration_that_shards_the_model_is_refused(case, monkeypatch, capsys):
-    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert main(case.words()) == 2
-    assert "leave FSDP out" in capsys.readouterr().err
-
-
 def test_the_tests_of_bad_input_are_many():
     assert len(BAD) >= 40

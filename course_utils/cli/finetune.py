@@ -2,7 +2,6 @@
 
 import datetime
 import importlib.metadata
-import os
 import platform
 import shlex
 import shutil
@@ -27,7 +26,7 @@ from course_utils.checkpoints import read_progress
 from course_utils.cli.estimate import HEAD_ROWS, choose_pooling, choose_settings, expected_seconds, in_words
 from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, read_run, write_json
 from course_utils.cli.measure import compare, measure_baselines, plain, test_facts
-from course_utils.cli.memory import fit
+from course_utils.cli.memory import fit, move_if_it_fits
 from course_utils.cli.prepare import read_splits, tokenize_splits
 from course_utils.cli.show import is_first, say, say_table, show_score
 from course_utils.devices import mixed_precision, pick_device, processes
@@ -35,6 +34,7 @@ from course_utils.evaluation import evaluate
 from course_utils.frozen import start_head
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings
 from course_utils.models import load_classifier, load_tokenizer, save_classifier
+from course_utils.sharing import check_sharding, home
 from course_utils.training import fine_tune
 
 CHOICES = ("learning_rate", "epochs", "batch_size", "accumulate", "patience", "seed")
@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
     settings = choose_settings(options.model, options.lora, {name: getattr(options, name) for name in CHOICES})
     check_settings(settings)
     options.pooling = options.pooling or choose_pooling(options.model)
-    refuse_sharding()
+    check_sharding()
     tokenizer = load_tokenizer(options.model)
     splits, about_data = read_splits(options)
     labels = sorted(splits["train"]["label"].unique())
@@ -85,7 +85,7 @@ def run(options: Namespace) -> int:
         facts["history"] = asdict(history)
         facts["seconds"] = {"expected": expected, "training": time.perf_counter() - began}
         facts["model"]["gradient_checkpointing"] = run["fitted"][2]
-        measure(facts, model, data, start)
+        measure(facts, move_if_it_fits(model), data, start)
         tokenizer.model_max_length = limit  # so that a pipeline with truncation=True cuts texts where training did
         write(facts, model, tokenizer, work)
         finish(work, out)
@@ -98,17 +98,8 @@ def run(options: Namespace) -> int:
 # --- the model --------------------------------------------------------------------------------------------------
 
 
-def refuse_sharding() -> None:
-    """Refuse what would end in half a model: each process keeps a whole one."""
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true", "yes"):
-        raise ValueError(
-            "finetune keeps a whole model on each device: leave FSDP out of accelerate's configuration, and save "
-            "memory by --lora or --freeze."
-        )
-
-
 def build_model(options: Namespace, labels: list[str]):
-    """Load the classifier, freeze what is to stay, and move it to this machine's accelerator, if there is one."""
+    """Load the classifier, freeze what is to stay, and move it to where it belongs before training."""
     model = load_classifier(labels, options.model, seed=options.seed, pooling=options.pooling)
     blocks = len(body_parts(model).blocks)
     if options.freeze > blocks:
@@ -119,7 +110,7 @@ def build_model(options: Namespace, labels: list[str]):
         model = add_lora(model, layers=range(options.freeze, blocks))
     elif options.freeze:
         freeze_below(model, options.freeze)
-    return model.to(pick_device())
+    return model.to(home())
 
 
 def describe_model(options: Namespace, model) -> dict:
@@ -134,9 +125,9 @@ def describe_model(options: Namespace, model) -> dict:
         "head": options.head,
         "lora": options.lora,
         "frozen_blocks": options.freeze,
-        "device": next(model.parameters()).device.type,
+        "device": pick_device().type,
         "processes": processes().num_processes,
-        "precision": "bf16" if isinstance(mixed_precision(model), torch.autocast) else "fp32",
+        "precision": "bf16" if isinstance(mixed_precision(model, kind=pick_device().type), torch.autocast) else "fp32",
     }
 
 
@@ -159,10 +150,7 @@ def announce(model, data: DatasetDict, settings: FineTuneSettings, work: Path | 
     say("Timing the first steps ...")
     seconds = expected_seconds(model, data["train"], data["validation"], settings, done)
     again = f"Going on after step {done:,}: " if done else ""
-    say(
-        f"{again}expected time of training: about {in_words(seconds)} on {next(model.parameters()).device.type}, "
-        "less if it stops early."
-    )
+    say(f"{again}expected time of training: about {in_words(seconds)} on {pick_device().type}, less if it stops early.")
     return seconds
 
 

@@ -11,8 +11,9 @@ from torch import nn
 
 from course_utils.architecture import body_parts
 from course_utils.cli.show import say
-from course_utils.devices import mixed_precision, processes
+from course_utils.devices import mixed_precision, pick_device, processes
 from course_utils.history import FineTuneSettings
+from course_utils.sharing import wants_parts
 
 PROBE = 16  # tokens of the first of two short texts on which memory is measured; the second is twice as long
 SPARE = 1.3  # intermediate results of a step that are gone before it ends, and what allocators round up
@@ -46,7 +47,7 @@ def fit(model, settings: FineTuneSettings, longest: int, stopped: dict) -> tuple
         batch_size, accumulate, checkpointing = stopped["fitted"]
         settings = replace(settings, batch_size=batch_size, accumulate=accumulate)
     else:
-        free = free_memory(next(model.parameters()).device)
+        free = free_memory(pick_device() if wants_parts() else next(model.parameters()).device)
         settings, checkpointing, said = agree(fit_memory(measure_memory(model), settings, longest, free))
         say(said)
     if checkpointing:
@@ -62,9 +63,21 @@ def measure_memory(model: nn.Module) -> Memory:
     blocks, width = len(body_parts(model).blocks), model.config.hidden_size
     copies = 4 + (processes().num_processes > 1)  # gradient, AdamW's two means, best weights; what processes exchange
     # What does not grow with the text is kept as well, such as weights in bf16.
-    fixed = copies * trained + max(0, short - per_token * PROBE)
+    kept = max(0, short - per_token * PROBE)
+    fixed = bytes_in_parts(model, trained) + kept if wants_parts() else copies * trained + kept
     less = 4 * width * blocks + 2 * per_token / blocks  # each block's input; one block's values and their gradients
     return Memory(fixed, per_token, less)
+
+
+def bytes_in_parts(model: nn.Module, trained: int) -> float:
+    """Bytes that a process keeps of a model in parts, whose weights are not on the card yet: they count as well."""
+    weights = sum(p.nbytes for p in model.parameters())
+    block = max(sum(p.nbytes for p in block.parameters()) for block in body_parts(model).blocks)
+    rest = weights - sum(p.nbytes for p in body_parts(model).blocks.parameters())  # embeddings, last norm, head
+    fixed = (weights + 4 * trained) / processes().num_processes + 2 * (block + rest)  # those whole, with gradients
+    # In bf16, autocast keeps a copy of every weight for the way back, and keeps it whole.
+    is_narrow = isinstance(mixed_precision(model, kind=pick_device().type), torch.autocast)
+    return fixed + (weights / 2 if is_narrow else 0)
 
 
 def bytes_kept(model: nn.Module, tokens: int) -> int:
@@ -98,6 +111,16 @@ def free_memory(device: torch.device) -> float:
     return free / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
+def move_if_it_fits(model: nn.Module) -> nn.Module:
+    """Move a model that was trained in parts to the card to predict there, unless it is too large for one."""
+    if not wants_parts():
+        return model
+    device, weights = pick_device(), sum(p.nbytes for p in model.parameters())
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what training is done with, but PyTorch keeps for next time
+    return model.to(device) if 2 * weights < free_memory(device) else model  # predicting takes some memory, too
+
+
 def fit_memory(
     memory: Memory, settings: FineTuneSettings, longest: int, free: float
 ) -> tuple[FineTuneSettings, bool, str]:
@@ -107,12 +130,13 @@ def fit_memory(
     checkpointing, and a sentence. Raises ValueError when not even one text at a time fits.
     """
     rows, shares = settings.batch_size, processes().num_processes
+    beside = "for each part of the model" if wants_parts() else "beside the model"
     for checkpointing in (False, True):
         for parts in (n for n in range(1, rows + 1) if rows % n == 0):
             needed = memory.needed(-(-rows // (parts * shares)) * longest, checkpointing)
             if needed > free:
                 continue
-            said = f"Training takes about {show_gib(needed)} of memory beside the model, {show_gib(free)} are free"
+            said = f"Training takes about {show_gib(needed)} of memory {beside}, {show_gib(free)} are free"
             if parts > 1:
                 said += f"; to fit, a step takes its rows in batches of {rows // parts}"
             if checkpointing:
@@ -120,7 +144,7 @@ def fit_memory(
             fitting = replace(settings, batch_size=rows // parts, accumulate=settings.accumulate * parts)
             return fitting, checkpointing, said + "."
     raise ValueError(
-        f"Training needs about {show_gib(needed)} of memory beside the model, even with one text at a time, and "
+        f"Training needs about {show_gib(needed)} of memory {beside}, even with one text at a time, and "
         f"{show_gib(free)} are free: add --lora or --freeze, lower --max-tokens, or choose a smaller model."
     )
 
