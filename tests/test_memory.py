@@ -40,7 +40,8 @@ def test_the_estimate_is_near_what_a_step_takes(checkpointing):
     if checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     taken = peak_of_a_step(model, 24, 128)
-    assert 0.8 * taken < estimate < 1.7 * taken, (estimate / m.GIB, taken / m.GIB)
+    # Above, the bound is wide: what tests before this one left in the process is used again, and then not counted.
+    assert 0.8 * taken < estimate < 2 * taken, (estimate / m.GIB, taken / m.GIB)
 
 
 def test_measuring_leaves_model_and_random_numbers_as_they_were(tiny):
