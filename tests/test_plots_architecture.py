@@ -59,6 +59,7 @@ def test_lora_is_drawn_to_scale(capsys):
     figure = plots.plot_lora(inputs=100, outputs=300, rank=10)
     w, b, a = ((patch.get_width(), patch.get_height()) for patch in figure.axes[0].patches)
     assert np.allclose(np.divide(w, b), [10, 1]) and np.allclose(np.divide(w, a), [1, 30])
+    assert "W transposed, frozen\n300 outputs × 100 inputs\n30,000" in written(figure)
     assert "W has 30,000 numbers, B and A of rank 10 together 4,000, 13.3% of them." in capsys.readouterr().out
 
 

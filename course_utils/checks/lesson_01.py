@@ -28,6 +28,12 @@ def check_keep_top_p(keep_top_p) -> str:
     require(small == [0, 1], f"with p below the highest probability that one token must stay, yours leaves {small}.")
     exact = round_all(keep_top_p(torch.tensor([0.125, 0.5, 0.125, 0.25]), 0.75))
     require(exact == [0, 0.67, 0, 0.33], f"0.5 and 0.25 reach p = 0.75 exactly and are enough, yours leaves {exact}.")
+    tie = round_all(keep_top_p(torch.tensor([0.25, 0.5, 0.25]), 0.75))
+    require(
+        sorted(tie) == [0, 0.33, 0.67],
+        f"of 0.25, 0.5, 0.25 two tokens reach p = 0.75, yours leaves {tie}: where two are equally probable, one may "
+        "stay and the other go, so keep a number of tokens, not all above a limit.",
+    )
     return "the fewest tokens that reach p stay, in their places, and sum to 1: few if the model is sure, many if not."
 
 

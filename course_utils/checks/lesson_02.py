@@ -1,6 +1,7 @@
 """Checks of lesson 2: modify the architecture."""
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils.checks.base import describe, exercise, hint_at_known, require, tensor
 
@@ -57,6 +58,13 @@ def check_lora_output(lora_output) -> str:
     small = lora_output(x[0, 0], W, A[:1], B[:, :1], 1)
     right = small.shape == (6,) and torch.allclose(small, x[0, 0] @ W + x[0, 0] @ A[:1].T @ B[:, :1].T, atol=1e-4)
     require(right, "right for rank 3 and alpha 12, not for rank 1, alpha 1 and a single vector: use the arguments.")
+    x, W, A, B = (torch.ones(*shape) for shape in ((2, 40), (40, 60), (3, 40), (60, 3)))
+    with FlopCounterMode(display=False) as counter:  # two operations for each product
+        lora_output(x, W, A, B, 12)
+    require(
+        counter.get_total_flops() < 2 * (x.numel() * 60 + B.numel() * 40),  # what x W takes, and B A alone
+        "the numbers are right, but you build the product of A and B, as large as W: send x through A, then through B.",
+    )
     return "x W plus the scaled correction: through A and B, rank * (inputs + outputs) products an input, not more."
 
 

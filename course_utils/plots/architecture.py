@@ -171,7 +171,10 @@ def draw_trained_parts(figure: Figure, parts: pd.DataFrame, title: str) -> None:
 
 
 def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
-    """LoRA to scale: the frozen matrix W, shape (outputs, inputs), plus α/r times the thin B and A of some rank r."""
+    """LoRA to scale: the frozen matrix W plus α/r times the thin B and A of some rank r.
+
+    GPT-2 stores W as (inputs, outputs), so it is drawn transposed: in the shape of the product B A.
+    """
     scale = 2.6 / max(outputs, inputs)  # inches a row or column
     gap, below = 1.2, 0.75
     sizes = {"W": (inputs, outputs), "B": (rank, outputs), "A": (inputs, rank)}
@@ -189,8 +192,10 @@ def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
                 (x, low), columns * scale, rows * scale, facecolor=face, hatch=hatch, edgecolor="black", linewidth=0.6
             )
         )
-        shape = f"{rows} outputs × {columns} inputs" if name == "W" else f"{rows} × {columns}"
-        note = f"{name}, {'frozen' if name == 'W' else 'learns'}\n{shape}\n{rows * columns:,}"
+        what = f"{name}, learns\n{rows} × {columns}"
+        if name == "W":
+            what = f"W transposed, frozen\n{rows} outputs × {columns} inputs"
+        note = f"{what}\n{rows * columns:,}"
         axes.text(x + columns * scale / 2, low - 0.08, note, ha="center", va="top", fontsize=9)
         x += columns * scale + gap
     share = rank * (inputs + outputs) / (inputs * outputs)

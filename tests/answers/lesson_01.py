@@ -45,6 +45,13 @@ def after_the_nucleus(probabilities, p):
     return kept / kept.sum()
 
 
+def all_above_a_limit(probabilities, p):
+    ordered, _ = probabilities.sort(descending=True)
+    least = ordered[ordered.cumsum(dim=0) >= p][0]
+    kept = probabilities * (probabilities >= least)
+    return kept / kept.sum()
+
+
 def two_always(probabilities, p):
     kept = probabilities.masked_fill(probabilities < probabilities.topk(2).values[-1], 0.0)
     return kept / kept.sum()
@@ -83,6 +90,7 @@ WRONG = {
         (two_always, "that one token must stay"),
         (nucleus_as_a_list, "returned a list"),
         (one_more_at_equality, "reach p = 0.75 exactly"),
+        (all_above_a_limit, "equally probable"),
         (sorted_and_not_scaled, "and scale them"),
         (after_the_nucleus, "after the nucleus"),
         (lambda probabilities, p: probabilities[:2], "four must come out"),

@@ -85,6 +85,8 @@ WRONG = {
         (lambda x, W, A, B, alpha: alpha / len(A) * (x @ W + low(x, A, B)), "only the correction is scaled"),
         (lambda x, W, A, B, alpha: x @ W - alpha / len(A) * low(x, A, B), "the numbers are not"),
         (lambda x, W, A, B, alpha: x @ W + 4 * low(x, A, B), "not for rank 1"),
+        (lambda x, W, A, B, alpha: x @ W + alpha / len(A) * x @ (B @ A).T, "you build the product of A and B"),
+        (lambda x, W, A, B, alpha: x @ (W + alpha / len(A) * (B @ A).T), "you build the product of A and B"),
         (lambda x, W, A, B, alpha: low(x, A, B)[0], "make (2, 5, 6)"),
         (lambda x, W, A, B, alpha: x @ W + alpha / len(A) * x @ A @ B, "your code stopped"),
         (lambda x, W, A, B, alpha: (x @ W).tolist(), "returned a list"),

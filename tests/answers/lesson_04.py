@@ -66,6 +66,18 @@ def resets(model, batches):
         (mean_loss(model, batch) * len(batch["labels"]) / rows).backward()
 
 
+def resets_at_the_start(model, batches):
+    model.zero_grad()
+    rows = sum(len(batch["labels"]) for batch in batches)
+    for batch in batches:
+        (mean_loss(model, batch) * len(batch["labels"]) / rows).backward()
+
+
+def resets_and_does_not_scale(model, batches):
+    model.zero_grad()
+    unscaled(model, batches)
+
+
 def no_backward(model, batches):
     rows = sum(len(batch["labels"]) for batch in batches)
     for batch in batches:
@@ -145,6 +157,8 @@ WRONG = {
         (mean_of_means, "its share of the rows"),
         (sum_over_rows, "divide by their number"),
         (resets, "only the last batch"),
+        (resets_at_the_start, "what was in .grad before is gone"),
+        (resets_and_does_not_scale, "not scaled"),
         (no_backward, "call backward()"),
         (joined, "all rows are in memory at once"),
         (backward_at_the_end, "all graphs are kept"),
