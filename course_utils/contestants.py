@@ -12,9 +12,10 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import torch
 from datasets import Dataset
 
-from course_utils.architecture import add_lora, body_parts, freeze_below, frozen_blocks, keep_blocks
+from course_utils.architecture import add_lora, body_parts, freeze_below, frozen_blocks, keep_blocks, replace_head
 from course_utils.data import tokenize
 from course_utils.devices import pick_device
 from course_utils.evaluation import (
@@ -43,9 +44,10 @@ class Recipe:
     `keep` is the share of the blocks that is kept, counted from below; `freeze` is the number of blocks frozen, counted
     from below, too, or "half" of those kept, or "body" for all of them, whatever the depth. `start` gives the head the
     weights of a logistic regression on the frozen states first. `lora` trains low-rank matrices beside the blocks that
-    are not frozen. `adapted` says that the language model first read the training texts without their labels. The
-    steps are `longer` times those that all networks take. Of `rates` the one with the best validation macro-F1 is
-    taken.
+    are not frozen. `adapted` says that the language model first read the training texts without their labels.
+    `task_layer` is the width of a layer between body and output units. The steps are `longer` times those that all
+    networks take, with so many `validations` on the way; `patience` stops a run early. Of `rates` the one with the best
+    validation macro-F1 is taken.
     """
 
     random_weights: bool = False
@@ -59,7 +61,12 @@ class Recipe:
     dropout: float = 0.0
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
+    task_layer: int | None = None
+    schedule: str = "linear"
+    warmup_share: float = 0.1
     longer: int = 1
+    validations: int = 4
+    patience: int | None = None
     rates: tuple[float, ...] = (3e-4, 1e-3)
 
 
@@ -73,10 +80,12 @@ NETWORKS = {
     "adapted": Recipe(adapted=True, rates=(1e-3,)),
     "frozen body": Recipe(freeze="body", rates=(3e-2, 1e-1)),
     "random weights": Recipe(random_weights=True),
-    "last token": Recipe(pooling="last", rates=(1e-3,)),
+    "last token": Recipe(pooling="last", rates=(3e-3,)),
+    "mean block": Recipe(pooling="mean-block", rates=(1e-3,)),
     "3 blocks frozen": Recipe(freeze=3, rates=(3e-3,)),
     "LoRA": Recipe(lora=True, rates=(1e-2,)),
-    "lower rates below": Recipe(layer_decay=0.8, rates=(3e-3,)),
+    "lower rates below": Recipe(layer_decay=0.8, rates=(1e-3,)),
+    "frozen body, task layer": Recipe(freeze="body", task_layer=64, rates=(3e-3, 1e-2)),
     "plain": Recipe(rates=(1e-3,)),
     "dropout 0.1": Recipe(dropout=0.1, rates=(1e-3,)),
     "dropout 0.3": Recipe(dropout=0.3, rates=(1e-3,)),
@@ -85,6 +94,14 @@ NETWORKS = {
     "label smoothing 0.1": Recipe(label_smoothing=0.1, rates=(1e-3,)),
     "probe, then LoRA": Recipe(keep=0.8, freeze="half", start=True, lora=True, rates=(3e-4, 1e-3)),
     "probe, then top half": Recipe(keep=0.8, freeze="half", start=True, rates=(1e-4,)),
+    "constant rate": Recipe(schedule="constant", warmup_share=0.0, rates=(1e-3,)),
+    "constant, half as high": Recipe(schedule="constant", warmup_share=0.0, rates=(5e-4,)),
+    "falling": Recipe(warmup_share=0.0, rates=(1e-3,)),
+    "warm-up, then falling": Recipe(rates=(1e-3,)),
+    "constant rate, three times as high": Recipe(schedule="constant", warmup_share=0.0, rates=(3e-3,)),
+    "warm-up, then falling, three times as high": Recipe(rates=(3e-3,)),
+    "to the end": Recipe(longer=3, validations=12, rates=(1e-3,)),
+    **{f"patience {n}": Recipe(longer=3, validations=12, patience=n, rates=(1e-3,)) for n in (1, 2, 4)},
     **{f"rate {rate:g}": Recipe(rates=(rate,)) for rate in (1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1)},
 }
 
@@ -124,8 +141,8 @@ def evaluate_untrained(name: str, tokenized, model: str) -> Evaluation:
 def let_label(tokenized, texts: Sequence[str], model: str):
     """Let a logistic regression on frozen states label the texts that have no label; tokenize all for the student.
 
-    It learns from the few labels of `tokenized["train"]`, which stay as they are; validation and test keep theirs. A
-    small model that learns from a large one's answers: Hinton et al. 2015, arXiv:1503.02531.
+    It learns from the few labels of `tokenized["train"]`, which stay as they are; validation and test keep theirs.
+    Labels that a model gave are called pseudo-labels; to learn from its probabilities is distillation (lesson 10).
     """
     labels = tuple(tokenized["train"].features["label"].names)
     splits = {name: rows.to_pandas()[["text", "label"]] for name, rows in tokenized.items()}
@@ -168,6 +185,9 @@ def build_network(recipe: Recipe, train: Dataset, seed: int, model: str = "gpt2-
     blocks = round(recipe.keep * len(body_parts(classifier).blocks))
     frozen = {"body": blocks, "half": blocks // 2}.get(recipe.freeze, recipe.freeze)
     freeze_below(keep_blocks(classifier, blocks), frozen)
+    if recipe.task_layer is not None:
+        torch.manual_seed(seed)
+        replace_head(classifier, recipe.task_layer)
     if recipe.start:
         with remember_frozen(recipe, classifier, model):
             start_head(classifier, train)
@@ -199,9 +219,10 @@ def recipe_settings(recipe: Recipe, rows: int, classes: int, rate: float, seed: 
     """The settings of one training with a recipe, on `rows` training rows of `classes` labels."""
     steps = recipe.longer * count_steps(rows, classes)
     return FineTuneSettings(
-        learning_rate=rate, steps=steps, validate_every=math.ceil(steps / 4), batch_size=PIECE, accumulate=PIECES,
-        weight_decay=recipe.weight_decay, label_smoothing=recipe.label_smoothing, patience=None, seed=seed,
-        layer_decay=recipe.layer_decay,
+        learning_rate=rate, steps=steps, validate_every=math.ceil(steps / recipe.validations), batch_size=PIECE,
+        accumulate=PIECES, weight_decay=recipe.weight_decay, label_smoothing=recipe.label_smoothing, seed=seed,
+        layer_decay=recipe.layer_decay, schedule=recipe.schedule, warmup_share=recipe.warmup_share,
+        patience=recipe.patience,
     )  # fmt: skip
 
 
@@ -237,7 +258,7 @@ def measure_network(recipe: Recipe, tokenized, seed: int, model: str, texts: Seq
     So no network suffers from a rate that suits another. A rate that diverged before its first validation scores 0.
 
     Returns `macro_f1` and `accuracy` on the test split (0 to 1), the `rate` taken, its score on `validation`, and its
-    `curve`: step, losses and macro-F1 of each validation.
+    `curve`: step, losses and macro-F1 of each validation. A run that stopped early has a shorter one.
     """
     train, best = tokenized["train"], {"validation": -1.0}
     for rate in recipe.rates:

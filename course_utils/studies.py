@@ -39,11 +39,38 @@ STUDIES = {
         ("majority class", "TF-IDF", "pre-trained", "frozen body", "random weights", "probe, then all blocks"),
         (8, 16, 32, 64, 128, None),
     ),
-    "methods": Study(("pre-trained", "last token", "3 blocks frozen", "LoRA", "lower rates below", "adapted"), (32,)),
+    "methods": Study(
+        (
+            "pre-trained",
+            "last token",
+            "mean block",
+            "3 blocks frozen",
+            "LoRA",
+            "lower rates below",
+            "adapted",
+            "frozen body",
+            "frozen body, task layer",
+        ),
+        (32,),
+    ),
+    "pooling": Study(("last token", "pre-trained", "mean block"), (16, None), seeds=3),
     "regularization": Study(
-        ("plain", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"), (16,)
+        ("plain", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"), (16,), 10
     ),
     "learning_rates": Study(tuple(name for name in NETWORKS if name.startswith("rate ")), (32,), seeds=3),
+    "schedules": Study(
+        (
+            "constant rate",
+            "constant, half as high",
+            "falling",
+            "warm-up, then falling",
+            "constant rate, three times as high",
+            "warm-up, then falling, three times as high",
+        ),
+        (32,),
+        seeds=8,
+    ),
+    "early_stopping": Study(("to the end", "patience 1", "patience 2", "patience 4"), (16,)),
     "ladder": Study(("majority class", "TF-IDF", "frozen states"), (8, 16, 32, 64, 128, None), model="smollm2"),
     "ways": Study(("frozen states", "probe, then LoRA", "probe, then top half"), (16,), 3, "smollm2"),
     "taught": Study((TAUGHT,), (8, 16, 32, 64), 3, "smollm2"),

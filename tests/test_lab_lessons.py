@@ -18,13 +18,13 @@ from course_utils.models import load_classifier, load_tokenizer
 
 def test_what_is_written_in_lesson_7_reads_real_runs(monkeypatch):
     calm = SimpleNamespace(loss=[2.0] * 40)
-    turned = SimpleNamespace(history=SimpleNamespace(loss=[2.0] * 10 + [9.0] * 5 + [2.0] * 25))
+    turned = SimpleNamespace(history=SimpleNamespace(loss=[2.0] * 15 + [9.0] * 5 + [2.0] * 20))
     # As the lab's two presets go: one jumps a little in its first steps, one explodes in them.
     curves = {"A": [2.0, 3.0] * 15, "D": [2.0, 5.0, 20.0, 30.0] + [20.0] * 8 + [3.0] * 18}
     known = {"history": calm, "run": turned, "rates": np.geomspace(1e-6, 1, 100)[:70], "curves": curves}
     known["means"] = {name: running_mean(losses) for name, losses in curves.items()}
     said = play(7, "use-diverged-since use-sweep", monkeypatch, **known)
-    assert "turned: since step ≈ 11 with a window of 3, ≈ 12 with one of 10" in said["use-diverged_since"]
+    assert "turned: since step ≈ 16 with a window of 3, ≈ 17 with one of 10" in said["use-diverged_since"]
     assert "untouched: since step ≈ 0 with a window of 3, ≈ 0 with one of 10" in said["use-diverged_since"]
     assert "A: since step ≈ 0 with a window of 3, ≈ 0 with one of 10" in said["use-diverged_since"]
     assert "D: since step ≈ 4 with a window of 3, ≈ 0 with one of 10" in said["use-diverged_since"]
@@ -35,7 +35,8 @@ def test_what_is_written_in_lesson_8_works_on_the_real_classifier(monkeypatch):
     lab = SimpleNamespace(tickets=Tickets(load_tokenizer(), QUEUES), model=load_classifier(QUEUES))
     lab.tickets.ask(lab.model)
     known = {"lab": lab, "rows": pd.DataFrame({"validation_loss": [2.0, 1.5, 1.6, 1.7, 1.4]})}
-    known["measured"] = {"runs": [{"curve": [{"validation_loss": loss} for loss in (2.0, 2.1, 1.75, 1.8)]}] * 2}
+    curve = [{"validation_loss": loss} for loss in (2.0, 2.1, 1.75, 1.8)]
+    known["stopped"] = {"runs": [{"contestant": name, "curve": curve} for name in ("to the end", "patience 1") * 2]}
     ids = "use-cost-of-patience use-drop-units use-decay-weights use-smooth-targets"
     said = play(8, ids, monkeypatch, **known)
     assert "patience 1, 2, 3 and 5: ≈ 0.10, ≈ 0.10, ≈ 0.00, ≈ 0.00\n" in said["use-cost_of_patience"]

@@ -19,7 +19,7 @@ def test_early_stopping_counts_the_steps_it_saved(lab):
     assert run.state == "stopped early"
     assert f"≈ {40 - len(run.history.loss)} of 40 steps saved" in lab.status.value
     assert f"Back to step ≈ {run.history.best_step}," in lab.status.value
-    assert len(run.history.loss) == run.history.best_step + 10
+    assert len(run.history.loss) == run.history.best_step + 5
 
 
 def test_another_seed_draws_other_labels(lab):
@@ -85,7 +85,7 @@ def test_the_controls_reach_the_run(lab):
     assert len(run.train) == 8 * 8
     assert {module.p for module in run.model.modules() if isinstance(module, torch.nn.Dropout)} == {0.3}
     assert (run.settings.weight_decay, run.settings.label_smoothing, run.settings.patience) == (0.1, 0.2, 3)
-    assert (run.settings.batch_size, run.settings.accumulate, run.settings.validate_every) == (8, 2, 10)
+    assert (run.settings.batch_size, run.settings.accumulate, run.settings.validate_every) == (8, 2, 5)
     assert run.settings.learning_rate == 1e-4
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from solved_lessons import play
+from test_notebooks import LESSONS, read
+from test_notebooks import run as execute
 
 from course_utils.data import QUEUES
 from course_utils.evaluation import Evaluation
-from course_utils.results import read_results
+from course_utils.results import read_results, summarize
 
 
 def test_what_is_written_in_lesson_4_works_on_the_real_classifier(monkeypatch):
@@ -53,6 +55,20 @@ def test_what_is_written_in_lesson_6_works_on_an_evaluation(monkeypatch):
     assert "± 0.04: ≈ 601 test tickets" in said["use-tickets_needed"]
 
 
+def test_the_temperature_of_lesson_6_undoes_too_large_logits():
+    rng = np.random.default_rng(0)
+    honest = rng.dirichlet(np.full(8, 0.3), size=2000)
+    true = np.array([rng.choice(8, p=row) for row in honest])
+    boastful = honest**2 / (honest**2).sum(axis=1, keepdims=True)  # the logits are doubled
+    report = Evaluation.from_probabilities(QUEUES, true, boastful)
+    (cell,) = (cell for cell in read(LESSONS[5]).cells if cell.id == "code-temperature")
+    scope = {"np": np, "report": report, "true": true, "predicted": report.predicted}
+    before, after = execute(cell.source, scope).splitlines()
+    assert before.startswith("logits divided by ≈ 1.00") and scope["temperature"] == pytest.approx(2, abs=0.15)
+    claimed, held = (float(number.strip(" ,")) for number in after.replace("accuracy", "").split("≈")[2:])
+    assert claimed == pytest.approx(held, abs=0.03)
+
+
 # --- what the lessons say ---------------------------------------------------------------------------------------
 
 
@@ -74,6 +90,13 @@ def test_a_rate_of_0_001_is_the_best_of_the_seven_that_were_measured():
         means.setdefault(run["contestant"], []).append(run["macro_f1"])
     assert len(means) == 7
     assert max(means, key=lambda name: np.mean(means[name])) == "rate 0.001"
+
+
+def test_with_all_labels_the_small_gpt_passes_tf_idf_and_is_near_the_larger_one():
+    """The last figure of lesson 6, on the right; what the seeds show of each pair is in test_results."""
+    small, large = (summarize(read_results(name))["mean"] for name in ("transfer", "ladder"))
+    ours, counted = small["probe, then all blocks", "all"], small["TF-IDF", "all"]
+    assert (round(ours, 2), round(counted, 2), round(large["frozen states", "all"], 2)) == (0.79, 0.75, 0.80)
 
 
 def test_an_odd_gradient_makes_adamw_leap_and_then_crawl():

@@ -57,7 +57,8 @@ def test_confusion_writes_every_count_and_names_the_commonest_mix_up(capsys):
     true, predicted = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 0, 1])
     figure = plots.plot_confusion(Evaluation(["cat", "dog"], true, predicted, np.eye(2)[predicted]))
     assert [text.get_text() for text in figure.axes[0].texts] == ["1", "1", "2", "1"]
-    assert "≈ 2 of 5 on the diagonal; the commonest mix-up is 'dog' taken for 'cat'" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "≈ 2 of 5 on the diagonal; by counts, the commonest mix-up is 'dog' taken for 'cat'" in out
 
 
 def test_comparison_draws_an_interval_for_each(capsys):

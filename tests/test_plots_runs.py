@@ -103,8 +103,10 @@ def test_reliability_compares_claim_and_result_in_equal_groups(evaluation, capsy
 
 def test_groups_below_the_diagonal_are_counted(evaluation, capsys):
     boastful = np.eye(2)[evaluation.predicted]
-    plots.plot_reliability(Evaluation(evaluation.labels, evaluation.true, evaluation.predicted, boastful), bins=2)
+    boaster = Evaluation(evaluation.labels, evaluation.true, evaluation.predicted, boastful)
+    figure = plots.plot_reliability(boaster, bins=2)
     assert "in ≈ 2 of 2 groups the whole interval lies below" in capsys.readouterr().out
+    assert figure.axes[0].get_xlim()[1] > 1  # where it is quite sure, the frame does not cut its mark
 
 
 def test_coverage_runs_from_the_surest_answers_to_all(evaluation, capsys):

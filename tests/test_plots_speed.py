@@ -24,7 +24,8 @@ def test_means_stand_in_the_order_of_what_they_bring(capsys):
     places = {bar.get_y() + bar.get_height() / 2: bar.get_width() for bar in [*used, *unused]}
     assert places == pytest.approx({0.0: 0.6, 1.0: 1.1, 2.0: 1.8})
     assert {bar.get_hatch() for bar in used} != {bar.get_hatch() for bar in unused}  # told apart without colour
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["used", "not used"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["used in the course", "left out"]
+    assert all(text.get_bbox_patch().get_facecolor() == (1, 1, 1, 1) for text in axes.texts)  # the line is behind them
 
 
 def test_growth_is_drawn_beside_a_straight_line_through_its_beginning(capsys):

@@ -229,6 +229,7 @@ def test_the_reliability_diagram_leaves_out_empty_bins():
     figure, words = draw_reliability(make_facts()["test"]["reliability"])
     assert words == "reliability by bins of confidence: 0.74 sure, 0.65 right (20 rows)"
     (bar,) = figure.axes[0].patches
+    assert figure.axes[0].get_xlim()[1] > 1  # the frame cuts no dot at 1
     assert bar.get_height() == 0.65 and [text.get_text() for text in figure.axes[0].texts] == ["20"]
 
 

@@ -13,7 +13,6 @@ import pytest
 from course_utils import contestants, provenance, studies
 from course_utils import results as r
 from course_utils.data import load_ticket_splits
-from course_utils.plots.transfer import first_reach
 
 ROOT = Path(__file__).resolve().parent.parent
 MEASURED = sorted(path.stem for path in r.RESULTS.glob("*.json") if path.stem not in ("benchmark", "times"))
@@ -273,11 +272,9 @@ CLAIMS = [
     ("methods", "last token", "pre-trained", "32", "behind"),
     *(
         ("methods", name, "pre-trained", "32", "no difference shown")
-        for name in ("3 blocks frozen", "LoRA", "lower rates below", "adapted")
+        for name in ("mean block", "3 blocks frozen", "LoRA", "lower rates below", "adapted")
     ),
-    ("regularization", "weight decay 1", "plain", "16", "ahead"),
-    *(("regularization", name, "plain", "16", "behind") for name in ("dropout 0.3", "label smoothing 0.1")),
-    *(("regularization", name, "plain", "16", "no difference shown") for name in ("dropout 0.1", "weight decay 0.1")),
+    ("methods", "frozen body, task layer", "frozen body", "32", "no difference shown"),
     *(("ladder", "frozen states", "TF-IDF", size, "ahead") for size in ("8", "16", "32", "64", "128")),
     *(("sentence_encoder", "sentence encoder", "TF-IDF", size, "ahead") for size in ("8", "16", "32")),
 ]
@@ -286,6 +283,115 @@ CLAIMS = [
 @pytest.mark.parametrize("study, first, second, size, shown", CLAIMS)
 def test_what_is_said_of_two_contestants_is_what_their_seeds_show(study, first, second, size, shown):
     assert r.differences(r.read_results(study), first, second).loc[size, "shown"] == shown
+
+
+def remaining(results: dict, *pairs: tuple[str, str], metric: str = "macro_f1") -> list[dict[str, str]]:
+    """For each pair what is shown at which size, corrected for the number of all comparisons, as the lessons do."""
+    number = sum(len(r.differences(results, *pair, metric)) for pair in pairs)
+    tables = [r.differences(results, *pair, metric, level=1 - 0.05 / number)["shown"] for pair in pairs]
+    return [table[table.isin(["ahead", "behind"])].to_dict() for table in tables]
+
+
+def all_of(sizes: tuple[str, ...], shown: str) -> dict[str, str]:
+    return dict.fromkeys(sizes, shown)
+
+
+def test_what_lesson_7_says_of_warm_up_and_schedule_remains_when_corrected():
+    """Fifteen comparisons: five pairs, each by the last loss, the lowest loss and macro-F1."""
+    results, shaped, constant, high = (
+        r.read_results("schedules"),
+        "warm-up, then falling",
+        "constant rate",
+        ", three times as high",
+    )
+    for run in results["runs"]:
+        losses = [row["validation_loss"] for row in run["curve"]]
+        run |= {"last": losses[-1], "lowest": min(losses)}
+    half = "constant, half as high"
+    pairs = [
+        (half, constant),
+        ("falling", constant),
+        (shaped, constant),
+        (shaped, half),
+        (shaped + high, constant + high),
+    ]
+    rows = {
+        metric: [r.differences(results, *pair, metric, level=1 - 0.05 / 15).loc["32"] for pair in pairs]
+        for metric in ("last", "lowest", "macro_f1")
+    }
+    shown = {
+        metric: [i for i, row in enumerate(found) if "difference" not in row["shown"]] for metric, found in rows.items()
+    }
+    assert shown == {"last": [1, 2, 3], "lowest": [], "macro_f1": [4]}
+    means = [row["mean"] for row in rows["last"]]
+    assert means[1] == pytest.approx(-0.6, abs=0.05) and means[2] == pytest.approx(-0.6, abs=0.05)
+    assert means[3] == pytest.approx(-0.2, abs=0.05)
+    assert rows["macro_f1"][4]["mean"] == pytest.approx(0.08, abs=0.01)
+    warmed = r.differences(results, shaped, "falling", "last").loc["32"]
+    assert max(-warmed["low"], warmed["high"]) < 0.05
+    scores = r.summarize(results).droplevel("labels")["mean"]
+    assert scores[shaped + high] > (scores[constant + high] + scores[shaped]) / 2  # most of what was spoiled is back
+
+
+def test_what_lesson_8_says_of_patience_is_what_its_runs_show():
+    results = r.read_results("early_stopping")
+    steps = {(run["contestant"], run["seed"]): run["curve"][-1]["step"] for run in results["runs"]}
+    score = {(run["contestant"], run["seed"]): run["macro_f1"] for run in results["runs"]}
+    kept = {n: sum(steps[f"patience {n}", seed] for seed in range(5)) / (5 * 180) for n in (1, 2, 4)}
+    assert kept[1] == pytest.approx(0.25, abs=0.03) and kept[4] == pytest.approx(0.8, abs=0.03)
+    assert r.differences(results, "patience 1", "to the end").loc["16", "shown"] == "no difference shown"
+    lost = [score["to the end", seed] - score["patience 1", seed] for seed in range(5)]
+    assert [round(gap, 2) for gap in lost if gap > 0] == [0.02]
+    assert all(score["patience 4", seed] == score["to the end", seed] for seed in range(5))
+
+
+def test_of_the_ways_lesson_9_calls_one_shown_when_corrected():
+    """With the seven comparisons of its figure; the seventh, against the same draws, stands in another file."""
+    methods, start = r.read_results("methods"), "probe, then all blocks"
+    begun = [run for run in r.read_results("transfer")["runs"] if (run["contestant"], run["labels"]) == (start, 32)]
+    ways = ["last token", "mean block", "3 blocks frozen", "LoRA", "lower rates below", "adapted", start]
+    results = {**methods, "runs": [*methods["runs"], *begun]}
+    shown = remaining(results, *((way, "pre-trained") for way in ways))
+    assert shown == [{"32": "behind"}, *([{}] * 6)]
+    assert r.differences(results, start, "pre-trained").loc["32", "shown"] == "ahead"
+    layer = r.differences(results, "frozen body, task layer", "frozen body").loc["32"]
+    assert max(-layer["low"], layer["high"]) < 0.03
+
+
+def test_what_lesson_9_calls_shown_remains_when_corrected():
+    results, start = r.read_results("transfer"), "probe, then all blocks"
+    pairs = [("pre-trained", rival) for rival in ("random weights", "frozen body", "TF-IDF")]
+    by_rival = [all_of(SIZES, "ahead"), all_of(SIZES[4:], "ahead"), all_of(SIZES[3:], "behind")]
+    assert remaining(results, *pairs) == by_rival
+    level = r.at_common_loss(results, *pairs[0])["runs"]
+    both = [{**run, "contestant": f"{run['contestant']} at a common loss"} for run in level]
+    named = tuple(f"{name} at a common loss" for name in pairs[0])
+    at_end, at_loss = remaining({"runs": results["runs"] + both}, pairs[0], named)
+    assert (at_end, at_loss) == (all_of(SIZES, "ahead"), all_of(SIZES[1:], "ahead"))
+    assert remaining(results, (start, "pre-trained"), (start, "TF-IDF")) == [{"all": "ahead"}, {"all": "ahead"}]
+    gains = r.differences(results, start, "pre-trained")["mean"]
+    assert gains[list(SIZES[:5])].between(0.035, 0.065).all() and 0.03 < gains["128"] < gains["all"]
+    assert 0.03 < r.differences(results, start, "TF-IDF").loc["all", "mean"] < 0.045
+    (encoder,) = remaining(r.read_results("sentence_encoder"), ("sentence encoder", "TF-IDF"))
+    assert encoder == all_of(SIZES[:3], "ahead")
+
+
+def test_what_the_teacher_brought_remains_with_some_sizes():
+    before = [{**run, "contestant": f"{run['contestant']} before"} for run in r.read_results(BEFORE)["runs"]]
+    both = {"runs": [*r.read_results("transfer")["runs"], *before]}
+    tuned, frozen = remaining(both, *[(name, f"{name} before") for name in ("pre-trained", "frozen body")])
+    assert (tuned, frozen) == ({"128": "ahead"}, all_of(("8", "16", "32", "128"), "ahead"))
+
+
+def test_what_lesson_10_calls_shown_remains_when_corrected():
+    pair = ("frozen states", "TF-IDF")
+    assert remaining(r.read_results("ladder"), pair) == [all_of(SIZES[:4], "ahead")]
+    gaps = r.differences(r.read_results("ladder"), *pair)["mean"]
+    assert gaps[["128", "all"]].between(0.035, 0.055).all()
+    together = {"runs": [*r.read_results("taught")["runs"], *r.read_results("transfer")["runs"]]}
+    rivals = [("taught gpt2-mini", rival) for rival in ("pre-trained", "TF-IDF")]
+    assert remaining(together, *rivals) == [{}, all_of(SIZES[:3], "ahead")]
+    assert r.differences(together, *rivals[0]).loc["16", "shown"] == "ahead"  # asked beforehand, so not corrected
 
 
 @pytest.mark.parametrize("name", ["pre-trained", "frozen body"])
@@ -313,7 +419,7 @@ def test_the_teacher_brought_the_gpt_something(name, size):
     ],
 )
 def test_where_the_pretrained_network_stands_on_other_tasks(study, size, rival, shown):
-    table = r.differences(r.read_results(study), "pre-trained", rival, "accuracy")
+    table = r.differences(r.read_results(study), "pre-trained", rival, "accuracy", level=1 - 0.05 / 5)
     assert table.loc[size, "shown"] == shown
 
 
@@ -337,11 +443,12 @@ def test_the_pretrained_network_is_ahead_at_a_common_training_loss(size):
 
 
 @pytest.mark.parametrize("labels", [8, 16, 32, 64, 128, None])
-def test_the_pretrained_network_is_there_in_less_than_half_of_the_steps(labels):
+def test_the_pretrained_network_is_there_after_a_quarter_of_the_steps(labels):
+    """At its first validation; before that nothing is known."""
     curves = r.score_curves(r.read_results("transfer"), labels, ["pre-trained", "random weights"])
-    steps, scores, _ = zip(*curves["pre-trained"], strict=True)
+    first_step, first_score, _ = curves["pre-trained"][0]
     last_step, last_score, _ = curves["random weights"][-1]
-    assert first_reach(steps, scores, last_score) < last_step / 2
+    assert first_step <= math.ceil(last_step / 4) + 1 and first_score > last_score
 
 
 def test_with_8_labels_both_networks_had_learned_them_by_heart_and_at_32_neither_had_finished():

@@ -80,5 +80,6 @@ def check_tickets_needed(tickets_needed) -> str:
     require(result == round(result, 0), f"{result:.1f} tickets cannot be had: round up to a whole number.")
     require(result == 683, f"for an accuracy of 0.8 within 0.03 it takes 683 tickets, yours says {result:g}.")
     other = tickets_needed(0.5, 0.05)
+    require(other != 384, "for 0.5 within 0.05, 384 are just too few: round up always, not to the nearest number.")
     require(other == 385, "right for 0.8 within 0.03, but not for 0.5 within 0.05 (385): use both arguments.")
     return "683 tickets for 3 points either way. One point either way takes some 6,000."

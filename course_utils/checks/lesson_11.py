@@ -64,7 +64,8 @@ def check_share_shift(share_shift) -> str:
         5.0: "these are counts: divide each by the length of its own list first",
         0.0: "the signs cancel: add up the *absolute* differences",
         40.0: "that is in per cent: give a number from 0 to 1",
-        0.16: "you square the differences: take their absolute values",
+        0.245: "you square the differences: take their absolute values",
+        0.1225: "you square the differences: take their absolute values",
     }
     for wrong, hint in mistakes.items():
         require(not same(result, wrong), f"{hint}.")
@@ -74,4 +75,6 @@ def check_share_shift(share_shift) -> str:
     require(same(new, 0.5), "a label that comes up in the second list only counts, too: go through the labels of both.")
     gone = share_shift(["a", "b"], ["a", "a"])
     require(same(gone, 0.5), "a label that is missing in the second list counts, too: go through the labels of both.")
+    two = share_shift(list("aabb"), list("ccdd"))
+    require(same(two, 1), "where several labels gain, all of them count: add up every difference, not the largest one.")
     return "0 means the same mix as before, 1 that nothing is. It needs no new labels, so you can watch it every day."

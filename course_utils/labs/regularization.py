@@ -20,7 +20,7 @@ from course_utils.training import copy_weights, put_weights
 class RegularizationLab(Lab):
     """A run on few labels, with a knob for each means against over-fitting.
 
-    Every run takes at most `steps` steps and is validated every 10 on `validation_rows` tickets of each queue; the
+    Every run takes at most `steps` steps and is validated every 5 on `validation_rows` tickets of each queue; the
     weights that are best by the metric `monitor` are kept. The last run with everything off stays on the chart.
     """
 
@@ -29,9 +29,9 @@ class RegularizationLab(Lab):
     off: ClassVar = {"dropout": "0.0", "weight decay": "0.0", "label smoothing": "0.0", "patience": "without end"}
     usual: ClassVar = {**off, "monitor": "validation loss"}  # what the legend leaves out
 
-    def __init__(self, model: str = "gpt2-mini", steps: int = 150, validation_rows: int = 8):
+    def __init__(self, model: str = "gpt2-mini", steps: int = 100, validation_rows: int = 8):
         self.steps, self.validation_rows, self.tokenizer = steps, validation_rows, load_tokenizer(model)
-        self.model = load_classifier(QUEUES, model).to(pick_device())
+        self.model = load_classifier(QUEUES, model, pooling="mean").to(pick_device())
         self.untrained = copy_weights(self.model)
         controls = {
             "labels": dropdown("labels a queue", [4, 8, 16, 32], 16),
@@ -53,7 +53,7 @@ class RegularizationLab(Lab):
         super().__init__(controls, Tickets(self.tokenizer, QUEUES))
 
     def make_run(self, **options) -> LiveTraining:
-        """Build a run on few labels, validated every 10 steps."""
+        """Build a run on few labels, validated every 5 steps."""
         values = {name: box.value for name, box in self.controls.items()}
         values["patience"] = values["patience"] or None
         tables = load_ticket_splits()
@@ -65,7 +65,7 @@ class RegularizationLab(Lab):
         put_weights(self.model, self.untrained)
         set_dropout(self.model, values.pop("dropout"))
         settings = FineTuneSettings(
-            **values, **small_batches(16), steps=self.steps, validate_every=10, warmup_share=0.0, schedule="constant",
+            **values, **small_batches(16), steps=self.steps, validate_every=5, warmup_share=0.0, schedule="constant",
         )  # fmt: skip
         return LiveTraining(self.model, data["train"], data["validation"], settings, **options)
 

@@ -17,21 +17,19 @@ def plot_depths(curves: dict[str, dict[int, float | Sequence[float]]], metric: s
     """
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     draws = {name: np.array([np.atleast_1d(scores) for scores in curve.values()]) for name, curve in curves.items()}
-    words, height, top = [], -1.0, max(scores.max() for scores in draws.values())
-    lines = sorted(zip(styles(len(draws)), draws.items(), strict=True), key=lambda line: line[1][1][-1].mean())
-    for style, (name, scores) in lines:
+    words = []
+    for style, (name, scores) in zip(styles(len(draws)), draws.items(), strict=True):
         blocks, means = list(curves[name]), scores.mean(axis=1)
-        axes.plot(blocks, means, **style)
+        axes.plot(blocks, means, label=plain(name), **style)
         axes.fill_between(blocks, scores.min(axis=1), scores.max(axis=1), color=style["color"], alpha=0.15)
-        height = max(means[-1], height + 0.07)  # names do not stand on one another
-        axes.annotate(plain(name), (blocks[-1] + 0.6, height), va="center", color=style["color"])
         words.append(f"{name}: best ≈ {means.max():.2f}, last ≈ {means[-1]:.2f}")
     bands = (
         " (bands: from the lowest to the highest draw)" if any(scores.shape[1] > 1 for scores in draws.values()) else ""
     )
     axes.set(title="What frozen states tell, from the embeddings to the last block", ylabel=metric)
-    axes.set(xlabel=f"blocks that the text has gone through{bands}", xlim=(-0.5, 1.35 * blocks[-1]), xticks=blocks)
-    axes.set_ylim(0, max(top, height) + 0.05)
+    axes.set(xlabel=f"blocks that the text has gone through{bands}", xticks=blocks)
+    axes.set_ylim(0, max(scores.max() for scores in draws.values()) + 0.05)
+    axes.legend(loc="lower right")
     axes.grid(alpha=0.3)
     return close(figure, "; ".join(words))
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, StrMethodFormatter
@@ -12,6 +13,7 @@ from matplotlib.ticker import LogLocator, StrMethodFormatter
 from course_utils.diagnosis import WINDOW, running_mean
 from course_utils.plots.style import LINES, close, plain, styles
 
+MARK = {"color": "#1b6ca8", "marker": "o", "markersize": 8}
 RATHER = {"lower": "← better", "higher": "better →"}  # which way is better, on a horizontal axis
 
 
@@ -51,12 +53,13 @@ def plot_hill(runs: pd.DataFrame, summary: pd.DataFrame, marks: dict[str, float]
     """Validation macro-F1 against learning rate: a dot for each seed, the mean with its 95 % interval.
 
     `runs` has the columns `rate` and `validation`, the score; `summary` has the rate as its index, and `mean` and
-    `half`. The dots stand a little to the right of their rate, so that the mean does not cover them. `marks` are named
-    rates, drawn as vertical lines.
+    `half`. `marks` are named rates, drawn as vertical lines.
     """
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     summary = summary.sort_index()
-    axes.plot(1.15 * runs["rate"], runs["validation"], ".", color="#555555", markersize=5, label="one seed")
+    # The dots lie on top of the mean, and their white rims keep them apart from it.
+    dots = {"color": "black", "markeredgecolor": "white", "markersize": 9, "zorder": 3}
+    axes.plot(runs["rate"], runs["validation"], ".", **dots, label="one seed")
     label = "mean, with its 95 % interval"
     axes.errorbar(summary.index, summary["mean"], summary["half"], **LINES[0], capsize=3, label=label)
     for style, (name, rate) in zip(styles(len(marks or {}), skip=1), (marks or {}).items(), strict=True):
@@ -71,29 +74,6 @@ def plot_hill(runs: pd.DataFrame, summary: pd.DataFrame, marks: dict[str, float]
     return close(figure, "; ".join(words))
 
 
-def plot_paired_ends(rates: dict[str, Sequence[float]], ends: dict[str, Sequence[float]]) -> Figure:
-    """On the left, the learning rate of named ways to train, at every step; on the right, where each seed's run ended.
-
-    `rates` maps a name to the rates of all steps, `ends` the same name to the last validation losses, seed by seed. A
-    thin line joins the runs of one seed.
-    """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.9), layout="constrained")
-    right.plot(np.array(list(ends.values())), np.arange(len(ends)), color="#555555", linewidth=0.8)
-    for y, (style, name) in enumerate(zip(styles(len(rates)), rates, strict=True)):
-        steps = np.arange(1, len(rates[name]) + 1)
-        left.plot(steps, rates[name], label=plain(name), **{**style, "marker": None})
-        right.plot(ends[name], [y] * len(ends[name]), linestyle="none", color=style["color"], marker=style["marker"])
-    left.set(title="The rate", xlabel="optimizer step", ylabel="learning rate")
-    left.set_ylim(0, 1.5 * left.get_ylim()[1])  # room for the legend
-    left.legend(fontsize=8, loc="upper right")
-    right.set(title="Where each run ended (a line: one seed)", xlabel="validation loss (nats)   (← better)")
-    right.set_yticks(range(len(ends)), list(map(plain, ends)))
-    right.set_ylim(len(ends) - 0.5, -0.5)
-    right.grid(axis="x", alpha=0.3)
-    words = [f"{name} ≈ {np.mean(losses):.2f}" for name, losses in ends.items()]
-    return close(figure, f"mean validation loss at the end: {'; '.join(words)}")
-
-
 # --- lesson 8 ---------------------------------------------------------------------------------------------------
 
 
@@ -106,41 +86,53 @@ def plot_forest(
     """Differences to a reference with their 95 % intervals, a panel for each named measure.
 
     A panel's table has the names in its index, and `mean`, `low`, `high`, as `results.differences` gives them; `better`
-    says for each panel whether "lower" or "higher" is better. Filled marks: the interval leaves out zero. `units` names
-    each panel's unit; panels with the same one have the same horizontal axis. None: each has its own.
+    says for each panel whether "lower" or "higher" is better. Filled marks: the interval leaves out zero. Tables may
+    have `wide low` and `wide high` as well, an interval corrected for the number of comparisons: it is drawn thin, and
+    then decides which marks are filled. `units` names each panel's unit; panels with the same one have the same
+    horizontal axis. None: each has its own.
     """
     figure, row = plt.subplots(1, len(panels), figsize=(10, 3.5), sharey=True, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(w_pad=0.12)  # the last tick of a panel and the first of the next need room
-    mark = {"color": "#1b6ca8", "marker": "o", "markersize": 8}
+    is_corrected = all("wide low" in table for table in panels.values())
+    low, high = ("wide low", "wide high") if is_corrected else ("low", "high")
     words = []
     for i, (axes, way, (title, table)) in enumerate(zip(row[0], better, panels.items(), strict=True)):
-        shown = (table["low"] > 0) | (table["high"] < 0)
-        for y, (name, values) in enumerate(table.iterrows()):
-            # A round end of the line would reach beyond the end of the interval.
-            ends = [values["low"], values["high"]]
-            axes.plot(ends, [y, y], color="#1b6ca8", linewidth=2, solid_capstyle="butt")
-            axes.plot(values["mean"], y, **mark, fillstyle="full" if shown[name] else "none")
-        axes.axvline(0, color="black", linestyle="--", linewidth=1)
+        shown = (table[low] > 0) | (table[high] < 0)
+        draw_intervals(axes, table, shown)
         unit = f", {units[i]}" if units and units[i] else ""
-        axes.set(title=plain(title), xlabel=f"difference to {reference}{unit} ({RATHER[way]})")
-        axes.locator_params(axis="x", nbins=4)
-        axes.set_yticks(range(len(table)), list(map(plain, table.index)))
-        axes.set_ylim(len(table) - 0.5, -0.5)
-        axes.grid(axis="x", alpha=0.3)
-        numbers = table.loc[shown, ["mean", "low", "high"]].itertuples()
-        names = [f"{name} {mean:+.3f} ({low:+.3f} to {high:+.3f})" for name, mean, low, high in numbers]
+        axes.set(title=plain(title), xlabel=f"difference to {reference}{unit}\n({RATHER[way]})")
+        numbers = table.loc[shown, ["mean", low, high]].itertuples()
+        names = [f"{name} {mean:+.3f} ({least:+.3f} to {most:+.3f})" for name, mean, least, most in numbers]
         words.append(f"{title}: {', '.join(names) or 'none'}")
     for unit in set(units or ()):
         alike = [axes for axes, own in zip(row[0], units, strict=True) if own == unit]
         limits = [axes.get_xlim() for axes in alike]
         for axes in alike:
-            axes.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+            axes.set_xlim(min(left for left, _ in limits), max(right for _, right in limits))
+    which = "corrected interval (thin)" if is_corrected else "95 % interval"
     marks = [
-        Line2D([], [], **mark, fillstyle=fill, linewidth=2, label=f"95 % interval {without}")
+        Line2D([], [], **MARK, fillstyle=fill, linewidth=2, label=f"{which} {without}")
         for fill, without in (("full", "leaves out zero"), ("none", "holds zero: no difference shown"))
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False)
-    return close(figure, f"difference to {reference} where the interval leaves out zero. {'; '.join(words)}")
+    which = which.removesuffix(" (thin)")
+    return close(figure, f"difference to {reference} where the {which} leaves out zero. {'; '.join(words)}")
+
+
+def draw_intervals(axes: Axes, table: pd.DataFrame, shown: pd.Series) -> None:
+    """A row for each name: its interval, the corrected one, if there is one, and the mean, filled where `shown`."""
+    for y, (name, values) in enumerate(table.iterrows()):
+        if "wide low" in values:
+            axes.plot([values["wide low"], values["wide high"]], [y, y], color=MARK["color"], linewidth=0.8)
+        # A round end of the line would reach beyond the end of the interval.
+        ends = [values["low"], values["high"]]
+        axes.plot(ends, [y, y], color=MARK["color"], linewidth=2, solid_capstyle="butt")
+        axes.plot(values["mean"], y, **MARK, fillstyle="full" if shown[name] else "none")
+    axes.axvline(0, color="black", linestyle="--", linewidth=1)
+    axes.locator_params(axis="x", nbins=4)
+    axes.set_yticks(range(len(table)), list(map(plain, table.index)))
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
 
 
 def plot_stops(history, stops: dict[str, dict[int, tuple[int, int]]], guessing: float | None = None) -> Figure:

@@ -81,7 +81,7 @@ def draw_reliability(bins: Sequence[dict]) -> Drawn:
     sure = [b["confidence"] for b in filled]
     axes.plot(sure, [b["accuracy"] for b in filled], label="mean confidence of the bin", **dots)
     axes.set(
-        xlim=(0, 1),
+        xlim=(0, 1.02),  # the frame cuts no dot at 1 in half
         ylim=(0, 1.3),
         yticks=np.linspace(0, 1, 6),
         xlabel="confidence (number of texts in each bar)",

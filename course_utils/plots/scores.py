@@ -27,7 +27,7 @@ def plot_confusion(evaluation) -> Figure:
     return close(
         figure,
         f"≈ {np.trace(counts)} of {counts.to_numpy().sum()} on the diagonal; "
-        f"the commonest mix-up is {true!r} taken for {predicted!r}",
+        f"by counts, the commonest mix-up is {true!r} taken for {predicted!r}",
     )
 
 
@@ -104,7 +104,8 @@ def plot_reliability(evaluation, bins: int = 6) -> Figure:
         axes.plot([claimed, claimed], [low, high], color="#1b6ca8", linewidth=3, alpha=0.5)
         axes.plot(claimed, (true == predicted).mean(), "o", color="#1b6ca8")
         below += high < claimed
-    axes.set(title=f"Reliability: {bins} groups of equally many answers", xlim=(0, 1), ylim=(0, 1))
+    whole = (0, 1.02)  # the frame cuts no mark at 1 in half
+    axes.set(title=f"Reliability: {bins} groups of equally many answers", xlim=whole, ylim=whole)
     axes.set(xlabel="mean confidence of the group", ylabel="accuracy of the group")
     axes.grid(alpha=0.3)
     words = f"mean confidence is ≈ {confidence.mean():.2f}, accuracy ≈ {evaluation.accuracy:.2f}"

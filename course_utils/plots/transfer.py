@@ -12,6 +12,7 @@ from course_utils.plots.style import LINES, close, plain, spread, styles
 
 # In the order of the lab's chart.
 CHARTED = ["majority class", "TF-IDF", "pre-trained", "frozen body", "random weights", "probe, then all blocks"]
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a curve may run through a text
 
 
 def contestant_styles(names: Sequence[str]) -> list[dict]:
@@ -48,8 +49,16 @@ def draw_saving(axes: Axes, start: float, end: float, goal: float, text: str) ->
     axes.vlines([start, end], 0, goal, colors="black", linestyles=":", linewidth=1)
     middle = (start * end) ** 0.5 if axes.get_xscale() == "log" else (start + end) / 2
     place = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 9}
-    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a curve may run through the text
-    axes.annotate(text, (middle, goal), (0, 5), **place, bbox=behind)
+    axes.annotate(text, (middle, goal), (0, 5), **place, bbox=BEHIND)
+
+
+def draw_goal(axes: Axes, start: float, goal: float, text: str) -> None:
+    """Mark a score that the other curve never has: a dotted line from `start` to the right edge, a text above it."""
+    edge = axes.get_xlim()[1]
+    axes.vlines(start, 0, goal, colors="black", linestyles=":", linewidth=1)
+    axes.hlines(goal, start, edge, colors="black", linestyles=":", linewidth=1)
+    place = {"textcoords": "offset points", "ha": "right", "va": "bottom", "fontsize": 9}
+    axes.annotate(plain(text), (edge, goal), (-5, 3), **place, bbox=BEHIND)
 
 
 def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
@@ -92,7 +101,8 @@ def plot_steps_saved(panels: dict[str, dict[str, list[tuple[float, float, float]
 def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], labels: float) -> Figure:
     """Test score against labels a class: what the first curve has with `labels`, and how many the second needs for it.
 
-    Takes two curves as `results.label_curves` gives them. Raises ValueError where `labels` is no measured size.
+    Where the second never has it, a dotted line says so. Takes two curves as `results.label_curves` gives them. Raises
+    ValueError where `labels` is no measured size.
     """
     figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     axes.set_xscale("log", base=2)
@@ -112,7 +122,10 @@ def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], label
     axes.grid(alpha=0.3)
     if np.isfinite(needed):
         draw_saving(axes, labels, needed, goal, f"{labels:.0f} labels instead of {needed:.0f}")
-    takes = f"takes {rival} {needed:.0f}" if np.isfinite(needed) else f"was never reached by {rival}"
+        takes = f"takes {rival} {needed:.0f}"
+    else:
+        draw_goal(axes, labels, goal, f"{goal:.2f}: never reached by {rival}")
+        takes = f"was never reached by {rival}"
     return close(figure, f"the macro-F1 of {goal:.2f} that {name} has with {labels:.0f} labels a queue {takes}")
 
 

@@ -29,6 +29,18 @@ def uses_the_library(logits, labels):
     return F.cross_entropy(logits, labels)
 
 
+def uses_a_module(logits, labels):
+    return torch.nn.CrossEntropyLoss()(logits, labels)
+
+
+def uses_two_modules(logits, labels):
+    return torch.nn.NLLLoss()(torch.nn.LogSoftmax(dim=1)(logits), labels)
+
+
+def uses_logsumexp(logits, labels):
+    return (logits.logsumexp(dim=1) - logits[torch.arange(len(labels)), labels]).mean()
+
+
 def library(logits, labels, reduction="mean"):
     return F.cross_entropy(logits, labels, reduction=reduction)
 
@@ -186,6 +198,9 @@ WRONG = {
     "cross_entropy": [
         (forgets_to_return, "returned nothing"),
         (uses_the_library, "made by cross_entropy"),
+        (uses_a_module, "made by CrossEntropyLoss"),
+        (uses_two_modules, "made by NLLLoss, LogSoftmax"),
+        (uses_logsumexp, "made by logsumexp"),
         (lambda logits, labels: "0.9", "returned a str"),
         (lambda logits, labels: -logits.log_softmax(1)[:, labels].mean(), "torch.arange"),
         (lambda logits, labels: -logits.softmax(1)[torch.arange(len(labels)), labels].mean(), "logarithm"),

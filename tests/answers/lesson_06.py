@@ -92,6 +92,7 @@ WRONG = {
         (lambda accuracy, half_width: int(np.ceil(needed(accuracy, half_width / 2))), "already the half"),
         (lambda accuracy, half_width: int(np.ceil(needed(accuracy, half_width) / 1.96)), "squared as well"),
         (root, "square both sides"),
+        (lambda accuracy, half_width: round(needed(accuracy, half_width)), "not to the nearest number"),
         (lambda accuracy, half_width: 683, "use both arguments"),
         (lambda accuracy, half_width: 1000, "it takes 683"),
         (lambda accuracy, half_width: float("nan"), "round up"),
