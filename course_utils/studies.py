@@ -53,7 +53,7 @@ STUDIES = {
         ),
         (32,),
     ),
-    "pooling": Study(("last token", "pre-trained", "mean block"), (16, None), seeds=3),
+    "pooling": Study(("last token", "pre-trained", "mean block"), (16, None)),
     "regularization": Study(
         ("plain", "dropout 0.1", "dropout 0.3", "weight decay 0.1", "weight decay 1", "label smoothing 0.1"), (16,), 10
     ),

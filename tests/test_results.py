@@ -296,6 +296,13 @@ def all_of(sizes: tuple[str, ...], shown: str) -> dict[str, str]:
     return dict.fromkeys(sizes, shown)
 
 
+def test_the_mean_in_a_block_is_ahead_of_what_else_a_head_can_read():
+    """Lesson 11, and the default of finetune."""
+    pairs = [("mean block", "last token"), ("mean block", "pre-trained"), ("pre-trained", "last token")]
+    shown = remaining(r.read_results("pooling"), *pairs)
+    assert shown[:2] == [all_of(("16", "all"), "ahead")] * 2
+
+
 def test_what_lesson_7_says_of_warm_up_and_schedule_remains_when_corrected():
     """Fifteen comparisons: five pairs, each by the last loss, the lowest loss and macro-F1."""
     results, shaped, constant, high = (
