@@ -2,21 +2,13 @@
 
 import pytest
 import torch
+from test_architecture import LABELS, POOLINGS, TEXT, logits_of
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from course_utils.architecture import add_lora, body_parts
 from course_utils.heads import LOUD, classifier_class
 from course_utils.models import load_classifier, load_fine_tuned, save_classifier
-
-LABELS = ["cat", "dog", "eel"]
-POOLINGS = ["last", "mean"]
-TEXT = [17, 400, 33, 90]
-
-
-@torch.no_grad()
-def logits_of(model, rows):
-    return model.eval()(input_ids=torch.as_tensor(rows)).logits
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

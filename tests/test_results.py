@@ -301,6 +301,9 @@ def test_the_mean_in_a_block_is_ahead_of_what_else_a_head_can_read():
     pairs = [("mean block", "last token"), ("mean block", "pre-trained"), ("pre-trained", "last token")]
     shown = remaining(r.read_results("pooling"), *pairs)
     assert shown[:2] == [all_of(("16", "all"), "ahead")] * 2
+    methods, counted = r.read_results("methods"), r.read_results("transfer")["runs"]
+    methods["runs"] += [run for run in counted if (run["contestant"], run["labels"]) == ("TF-IDF", 32)]
+    assert r.differences(methods, "mean block", "TF-IDF").loc["32", "shown"] == "no difference shown"
 
 
 def test_what_lesson_7_says_of_warm_up_and_schedule_remains_when_corrected():
@@ -350,6 +353,9 @@ def test_what_lesson_8_says_of_patience_is_what_its_runs_show():
     lost = [score["to the end", seed] - score["patience 1", seed] for seed in range(5)]
     assert [round(gap, 2) for gap in lost if gap > 0] == [0.02]
     assert all(score["patience 4", seed] == score["to the end", seed] for seed in range(5))
+    validated = {(run["contestant"], run["seed"]): run["validation"] for run in results["runs"]}
+    too_soon = [seed for seed in range(5) if validated["patience 1", seed] < validated["to the end", seed]]
+    assert [round(lost[seed], 2) > 0 for seed in too_soon] == [False, True, False]
 
 
 def test_of_the_ways_lesson_9_calls_one_shown_when_corrected():
