@@ -189,7 +189,7 @@ PIECES = {
     "smollm2": lambda quick: measure_larger("smollm2", 16),
     "gpt2": lambda quick: measure_larger("gpt2-shape", 8),
     "precisions": lambda quick: {"precisions": compare_precisions(*((2, 64, 1) if quick else (5, 1024, 3)))},
-    "growth": lambda quick: {"growth": measure_growth([64, 128] if quick else [1_000, 3_000, 10_000, 30_000])},
+    "growth": lambda quick: {"growth": measure_growth([64, 128] if quick else [1_000, 10_000, 100_000])},
 }
 
 
