@@ -20,12 +20,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.gpt2.modeling_gpt2 import GPT2Block
 from transformers.pytorch_utils import Conv1D
 
 # Names inside a body: the embeddings (positions are optional: most decoders have no table for them), blocks, norm.
 LAYOUTS = [(("wte", "wpe"), "h", "ln_f"), (("embed_tokens",), "layers", "norm")]
 # Where a config keeps its probabilities of dropout: GPT-2 in three places, Llama-type models for attention only.
 DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop", "attention_dropout")
+LOUD = 100.0  # the mean, times this, is about four times as large as what gpt2-mini's last state holds already
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,38 @@ def replace_head(model: PreTrainedModel, hidden: int, dropout: float = 0.1) -> P
     model.score = nn.Sequential(
         nn.Linear(width, hidden), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden, classes, bias=False)
     ).to(model.device)
+    return model
+
+
+def add_mean_block(model: PreTrainedModel) -> PreTrainedModel:
+    """Put one more block on top of a GPT-2, whose attention looks at every token evenly; in place, returns the model.
+
+    Attention is a weighted mean. Where all queries and keys are zero, all scores are equal, so the weights are, too:
+    the last token, which sees the whole text, gets the plain mean of all values. The values are here the states as the
+    final norm gives them, the very ones whose mean `heads.MeanPooling` takes. So a GPT that was taught to put a text's
+    meaning into that mean can be read at the last token, by transformers' own class and without a line of this course.
+    The block learns like the others, only its evenness cannot: each query's gradient has a key for a factor, and each
+    key's a query, and all are zero.
+
+    Raises ValueError for another architecture than GPT-2's: where heads share their values, these have no room for all
+    of a state.
+    """
+    config, parts = model.config, body_parts(model)
+    if config.model_type != "gpt2":
+        raise ValueError(f"'mean-block' is made for GPT-2, not for {config.model_type!r}: choose 'last' or 'mean'.")
+    config.num_hidden_layers += 1
+    block, norm, width = GPT2Block(config, layer_idx=len(parts.blocks)), parts.norm, config.hidden_size
+    for layer in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        block.ln_1.load_state_dict(norm.state_dict())
+        block.attn.c_attn.weight[:, 2 * width :] = torch.eye(width)  # the values; queries and keys stay zero
+        block.attn.c_proj.weight.copy_(LOUD * torch.eye(width))
+        nn.init.normal_(block.mlp.c_fc.weight, std=config.initializer_range)  # the MLP adds nothing yet, but can learn
+        nn.init.ones_(norm.weight)
+        nn.init.zeros_(norm.bias)
+    parts.blocks.append(block.to(model.device))
     return model
 
 

@@ -32,8 +32,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from course_utils.architecture import check_layout, match_vocabulary, prepare_config
-from course_utils.heads import add_mean_block, classifier_class
+from course_utils.architecture import add_mean_block, check_layout, match_vocabulary, prepare_config
+from course_utils.heads import classifier_class
 from course_utils.speed import ATTENTION
 
 # The classification head is new on purpose, and loading takes a blink: reports and bars about them would only alarm.

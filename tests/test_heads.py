@@ -6,8 +6,8 @@ from test_architecture import LABELS, POOLINGS, TEXT, logits_of
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from course_utils.architecture import add_lora, body_parts
-from course_utils.heads import LOUD, classifier_class
+from course_utils.architecture import LOUD, add_lora, body_parts
+from course_utils.heads import classifier_class
 from course_utils.models import load_classifier, load_fine_tuned, save_classifier
 
 

@@ -69,9 +69,27 @@ def test_recipes_do_what_their_names_say(deep, small, two_classes):
     assert plain.config.pooling == "mean" and build("last token").config.pooling == "last"
     assert build("dropout 0.3").config.resid_pdrop == 0.3
     assert {name.split(".")[-2] for name in trainable(build("LoRA")) if "lora" not in name} == {"default"}  # the head
+    blocks = len(body_parts(plain).blocks)
+    assert len(body_parts(build("mean block")).blocks) == blocks + 1
+    layer = build("frozen body, task layer")
+    assert {name.split(".")[0] for name in trainable(layer)} == {"score"} and layer.score[0].out_features == 64
     for name in ("random weights", "adapted"):
         for own, other in zip(body_parts(build(name)).embeddings, body_parts(plain).embeddings, strict=True):
             assert not torch.equal(own.weight, other.weight), name
+
+
+@pytest.mark.parametrize(
+    "name, schedule, warmup_share, patience, validations",
+    [
+        ("constant rate", "constant", 0.0, None, 4), ("falling", "linear", 0.0, None, 4),
+        ("warm-up, then falling", "linear", 0.1, None, 4), ("patience 2", "linear", 0.1, 2, 12),
+        ("to the end", "linear", 0.1, None, 12),
+    ],
+)  # fmt: skip
+def test_a_recipes_schedule_and_patience_reach_its_training(name, schedule, warmup_share, patience, validations):
+    settings = c.recipe_settings(c.NETWORKS[name], 128, 8, 1e-3, 0)
+    assert (settings.schedule, settings.warmup_share, settings.patience) == (schedule, warmup_share, patience)
+    assert settings.steps / settings.validate_every == validations
 
 
 def test_a_frozen_body_is_frozen_at_any_depth(deep, any_tiny, two_classes):
