@@ -264,13 +264,15 @@ def adapt(
 ) -> list[float]:  # fmt: skip
     """Go on pre-training a language model with the texts of a task, without labels; return the loss of every step.
 
-    The texts are joined and cut into rows of `context` tokens. Changes the model in place.
+    The texts are joined and cut into rows of `context` tokens; what is left at the end and fills no row is left out,
+    so that all rows, and with them all processes, weigh the same. Changes the model in place.
     Gururangan et al. 2020, Don't Stop Pretraining, arXiv:2004.10964.
     """
     context = min(context, model.config.max_position_embeddings)
     pieces = tokenizer(list(texts), split_special_tokens=True).input_ids
     ids = list(chain.from_iterable([*piece, tokenizer.eos_token_id] for piece in pieces))
-    rows = [ids[start : start + context] for start in range(0, len(ids) - 1, context)]
+    whole = max(len(ids) - len(ids) % context, min(len(ids), context))  # few texts may fill less than one row
+    rows = [ids[start : start + context] for start in range(0, whole, context)]
     data = Dataset.from_dict({"input_ids": rows, "label": [0] * len(rows)})
     settings = FineTuneSettings(learning_rate, epochs, batch_size=batch_size, patience=None, seed=seed)
     return drain(train_and_validate(model, data, None, settings, loss_of=language_model_loss), "adapt").loss

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_utils.models import load_classifier
-from course_utils.training import FineTuneSettings, fine_tune
+from course_utils.models import load_classifier, load_language_model, load_tokenizer
+from course_utils.training import FineTuneSettings, adapt, fine_tune
 
 # 27 rows in batches of 6: five batches an epoch, the last of three rows; 13 rows of validation.
 SETTINGS = FineTuneSettings(learning_rate=1e-3, epochs=3, batch_size=6, accumulate=2, patience=None)
@@ -19,8 +19,8 @@ import json, sys
 from course_utils.devices import processes
 from datasets import load_from_disk
 from course_utils import checkpoints
-from course_utils.models import load_classifier
-from course_utils.training import FineTuneSettings, fine_tune
+from course_utils.models import load_classifier, load_language_model, load_tokenizer
+from course_utils.training import FineTuneSettings, adapt, fine_tune
 
 folder, tiny, pooling = sys.argv[1:4]
 writes, save = [], checkpoints.save_checkpoint
@@ -31,6 +31,8 @@ settings = FineTuneSettings(**json.load(open(folder + "/settings.json")))
 history = fine_tune(model, data["train"], data["validation"], settings, folder + "/run.safetensors")
 facts = {"loss": history.loss, "validations": history.validations, "writes": len(writes)}
 facts["weights"] = sum(p.double().sum().item() for p in model.parameters())
+texts = json.load(open(folder + "/texts.json"))
+facts["adapting"] = adapt(load_language_model(tiny), load_tokenizer(tiny), texts, batch_size=6, context=32)
 json.dump(facts, open(f"{folder}/rank{processes().process_index}.json", "w"))
 """
 
@@ -58,6 +60,8 @@ def test_two_processes_give_the_losses_of_one(few, tiny, tmp_path, pooling="mean
 
     data.save_to_disk(tmp_path / "data")
     (tmp_path / "settings.json").write_text(json.dumps(SETTINGS.__dict__))
+    texts = few["train"]["text"][:25]  # with the tokens of these, the last row would not be full
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
     first, second = run_in_two(tmp_path, tiny, pooling)
     assert first["loss"] == pytest.approx(wanted.loss, abs=1e-5)
     assert len(wanted.loss) == 9
@@ -66,6 +70,8 @@ def test_two_processes_give_the_losses_of_one(few, tiny, tmp_path, pooling="mean
             assert a[name] == pytest.approx(b[name], abs=1e-5), name
     weights = sum(p.double().sum().item() for p in model.parameters())
     assert first["weights"] == pytest.approx(weights, abs=1e-2)
+    adapting = adapt(load_language_model(tiny), load_tokenizer(tiny), texts, batch_size=6, context=32)
+    assert first["adapting"] == pytest.approx(adapting, abs=1e-5)
     assert first["loss"] == second["loss"] and first["weights"] == second["weights"]
     assert (first["writes"], second["writes"]) == (3, 0)
     # A finished run of two processes is not one of one process.
