@@ -73,7 +73,7 @@ class Recipe:
 # The sentence encoder is in no study, because it must be fetched from the hub: name it with --contestants.
 BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline, "sentence encoder": encoder_baseline}
 UNTRAINED = ("frozen states", "zero-shot", "few-shot")
-TAUGHT, STUDENT = "taught gpt2-mini", "gpt2-mini"
+TAUGHT, STUDENT = ("taught gpt2-mini", "taught TF-IDF"), "gpt2-mini"
 NETWORKS = {
     "pre-trained": Recipe(rates=(1e-3,)),
     "probe, then all blocks": Recipe(start=True, dropout=0.1, label_smoothing=0.1, longer=2, rates=(1e-3,)),
@@ -243,8 +243,10 @@ def measure_contestant(
     """
     if name in NETWORKS:
         return measure_network(NETWORKS[name], tokenized, seed, model, texts)
-    if name == TAUGHT:
-        return measure_network(NETWORKS["plain"], let_label(tokenized, texts, model), seed, STUDENT)
+    if name in TAUGHT:
+        tokenized, name = let_label(tokenized, texts, model), name.removeprefix("taught ")
+        if name == STUDENT:
+            return measure_network(NETWORKS["plain"], tokenized, seed, STUDENT)
     if name in BASELINES:
         result = evaluate_baseline(BASELINES[name](), tokenized["train"], tokenized["test"])
     else:

@@ -73,7 +73,7 @@ def choose_study(name: str, contestants: Sequence[str] | None = None) -> Study:
     """Find a study by its name, perhaps with other contestants. Raises ValueError for names that do not exist."""
     if name not in STUDIES:
         raise ValueError(f"there is no study {name!r}: choose among {', '.join(STUDIES)}.")
-    known = [*BASELINES, *UNTRAINED, *NETWORKS, TAUGHT]
+    known = [*BASELINES, *UNTRAINED, *NETWORKS, *TAUGHT]
     unknown = sorted(set(contestants or ()) - set(known))
     if unknown:
         raise ValueError(f"there is no contestant {unknown[0]!r}: choose among {', '.join(known)}.")

@@ -73,7 +73,7 @@ STUDIES = {
     "early_stopping": Study(("to the end", "patience 1", "patience 2", "patience 4"), (16,)),
     "ladder": Study(("majority class", "TF-IDF", "frozen states"), (8, 16, 32, 64, 128, None), model="smollm2"),
     "ways": Study(("frozen states", "probe, then LoRA", "probe, then top half"), (16,), 3, "smollm2"),
-    "taught": Study((TAUGHT,), (8, 16, 32, 64), 3, "smollm2"),
+    "taught": Study(TAUGHT, (8, 16, 32, 64), 3, "smollm2"),
     "prompting": Study(("zero-shot", "few-shot"), (1, 2), seeds=3, model="smollm2"),
 }
 
@@ -140,7 +140,7 @@ def run_study(
 def describe_settings(study: Study, splits: dict[str, pd.DataFrame], model: str) -> dict:
     """What a reader needs to judge the numbers or to make them again, as it stands in a file of results."""
     recipes = {name: asdict(NETWORKS[name]) for name in study.contestants if name in NETWORKS}
-    student = {"student": fingerprint_model(STUDENT)} if TAUGHT in study.contestants else {}
+    student = {"student": fingerprint_model(STUDENT)} if set(TAUGHT) & set(study.contestants) else {}
     return {
         **student,
         "model": model,

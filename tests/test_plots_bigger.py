@@ -40,5 +40,5 @@ def test_label_curves_come_from_results_in_order_of_labels(capsys):
     assert [row[:2] for row in curves["b"]] == [(8, pytest.approx(0.41)), (25.0, pytest.approx(0.81))]
     assert set(label_curves({"settings": {"rows": {"train": 100}}, "runs": runs}, 4)) == {"a", "b"}
     figure = plots.plot_label_curves(curves)
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b"]
     assert "a 0.31 to 0.31; b 0.41 to 0.81" in capsys.readouterr().out

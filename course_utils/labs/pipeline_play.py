@@ -108,7 +108,8 @@ class ScheduleBox(Play):
         axes.plot(np.arange(1, len(rates) + 1), rates, **{**LINES[0], "marker": None}, linewidth=2)
         if self.warmup_steps():
             axes.axvspan(1, self.warmup_steps() + 1, color="#eeeeee")  # up to the step that has the full rate
-            axes.text(1 + self.warmup_steps() / 2, 0, "warm-up", ha="center", va="bottom", fontsize=9)
+            place = 1 + self.warmup_steps() / 2, 0.03 * self.controls["learning_rate"].value
+            axes.text(*place, "warm-up", ha="center", va="bottom", fontsize=9)
         axes.set(xlabel="optimizer step", ylabel="learning rate", xlim=(0, len(rates)))
         axes.set_ylim(0, 1.08 * self.controls["learning_rate"].value)
 

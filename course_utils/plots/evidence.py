@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from course_utils.diagnosis import WINDOW, running_mean
-from course_utils.plots.style import LINES, close, plain, styles
+from course_utils.plots.style import LINES, close, label_decades, plain, styles
 
 MARK = {"color": "#1b6ca8", "marker": "o", "markersize": 8}
 RATHER = {"lower": "← better", "higher": "better →"}  # which way is better, on a horizontal axis
@@ -42,9 +41,7 @@ def plot_courses(runs: dict[str, Sequence[float]], classes: int, span: tuple[int
         axes.axvspan(first - 0.5, last + 0.5, color="#f2b78b", alpha=0.6, label=plain(said))
     axes.set(title="Training loss: each step, and the mean of ten", xlabel="optimizer step")
     axes.set(ylabel="cross-entropy (nats)", yscale="log", xlim=(0, max(map(len, runs.values())) + 1))
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.minorticks_off()
+    label_decades(axes)
     axes.legend(fontsize=8, loc="upper right")
     return close(figure, f"mean training loss of {'; '.join(words)}")
 

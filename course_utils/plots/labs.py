@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_utils.diagnosis import WINDOW, running_mean
-from course_utils.plots.style import FILLS, LINES, plain, styles
+from course_utils.plots.style import BEHIND, FILLS, LINES, name_ends, plain, styles
 
 # The highest loss (nats) on the chart of lesson 7, twice that of guessing among eight queues: a run that has diverged
 # leaves the chart, and the others are not pressed flat.
@@ -53,7 +53,7 @@ def draw_tickets(axes: Axes, tickets) -> None:
                 edgecolor="#1b6ca8", linewidth=0.8,
             )  # fmt: skip
             for x in {right, int(row.argmax())}:
-                axes.text(x + 0.04, y, f"{row[x]:.2f}", va="center", fontsize=8)
+                axes.text(x + 0.04, y, f"{row[x]:.2f}", va="center", fontsize=8, bbox=BEHIND)
             axes.text(len(columns), y, "right" if row.argmax() == right else "wrong", va="center", fontsize=8)
         axes.broken_barh([(right, CELL)], (y - 0.35, 0.7), facecolor="none", edgecolor="black", linewidth=1.6)
     axes.set_yticks(range(len(tickets.rows)), [plain(text) for text, _ in tickets.rows], fontsize=9)
@@ -166,7 +166,7 @@ def draw_gap(
     for axes in (loss, score):
         axes.set_xlim(0, 1.04 * max((run.steps for run in runs), default=1))  # room for the last marker
     if loss.get_legend_handles_labels()[0]:
-        loss.legend(fontsize=8, loc="upper left", ncols=2)
+        loss.legend(fontsize=8, loc="upper left", ncols=2, framealpha=1)
 
 
 def draw_losses(axes: Axes, run, style: dict, name: str) -> None:
@@ -188,12 +188,12 @@ def draw_label_curves(
     as a star with its number, in the colour of its contestant where that one has a curve.
     """
     (axes,) = empty_axes(figure, [1], tickets, left=0.08, right=0.98)
-    colors = {}
+    colors, ends = {}, {}
     for style, (name, rows) in zip(styles(len(curves)), curves.items(), strict=True):
         sizes, means, halves = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-        axes.plot(sizes, means, label=plain(name), **style)
+        axes.plot(sizes, means, **style)
         axes.fill_between(sizes, means - halves, means + halves, color=style["color"], alpha=0.15)
-        colors[name] = style["color"]
+        colors[name], ends[name] = style["color"], (sizes[-1], means[-1])
     for i, (name, size, score) in enumerate(points, start=1):
         axes.plot(size, score, "*", color=colors.get(name, "black"), markeredgecolor="black", markersize=14)
         shown = plain(f"{i}: {name}")
@@ -204,5 +204,6 @@ def draw_label_curves(
     axes.minorticks_off()
     axes.set(title="Means over the seeds, with their 95 % intervals", ylim=(0, 1))
     axes.set(xlabel="labels a queue (on the right: all, as a mean over the queues)", ylabel="test macro-F1")
+    axes.set_xlim(ticks[0] / 1.15, 3 * ticks[-1])  # room for the names
+    name_ends(axes, ends, gap=0.1 if tickets else 0.06)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left")

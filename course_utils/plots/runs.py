@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from course_utils.diagnosis import running_mean
-from course_utils.plots.style import LINES, close, plain, spread, styles
+from course_utils.plots.style import LINES, close, label_decades, plain, spread, styles
 
 
 def plot_history(history, title: str = "Fine-tuning") -> Figure:
@@ -86,6 +86,7 @@ def plot_losses(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
         axes.set_yscale("log")
+        label_decades(axes)
     else:
         axes.set_ylim(0, None)
     axes.legend()
@@ -105,7 +106,7 @@ def plot_scores(curves: dict[str, dict[int, float]], metric: str = "validation m
         words.append(f"{name} is best at ≈ {scores[best]:.2f}, after ≈ {steps[best]} steps")
     ends = [list(curve.items())[-1] for curve in curves.values()]
     for name, (step, _), height in zip(curves, ends, spread([score for _, score in ends], 0.08), strict=True):
-        axes.annotate(plain(f"  {name}"), (step, height), va="center")
+        axes.annotate(plain(name), (step, height), xytext=(12, 0), textcoords="offset points", va="center")
     axes.set(title=f"{metric} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1))
     axes.margins(x=0.22)
     axes.set_xlim(left=-0.02 * max(step for step, _ in ends))

@@ -65,8 +65,10 @@ def plot_two_sets(
         axes.plot([0, 1], pair, **style)
     if named:
         low, high = axes.get_ylim()
-        for name, height in zip(scores, spread(pairs[:, 1], 0.07 * (high - low)), strict=True):
+        heights = spread(pairs[:, 1], 0.07 * (high - low))
+        for name, height in zip(scores, heights, strict=True):
             axes.annotate(plain(f"   {name}"), (1, height), va="center")
+        axes.set_ylim(low, max(high, max(heights) + 0.05 * (high - low)))
     else:
         axes.plot([0, 1], pairs.mean(axis=0), color="black", linewidth=3, marker="o", label="mean of the winners")
         axes.axhline(true, color="#c2571a", linestyle="--", label=f"what all of them are worth: {true:g}")

@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 COLORS = ["#1b6ca8", "#c2571a", "#3b7d3a", "#6a4c93", "#555555", "#a61c5d"]
 DASHES = ["-", "--", "-.", ":"]
@@ -13,6 +15,8 @@ DASHES = ["-", "--", "-.", ":"]
 LINES = [dict(color=COLORS[i % 6], linestyle=DASHES[i % 4], marker=marker) for i, marker in enumerate("os^DvPX*<>ph")]
 FILLS = ["#9fc5e0", "#f2b78b", "#b5d6a7", "#cdbfe0", "#c9c9c9", "#e6a9c4"]
 HATCHES = ["", "//", "..", "xx", "\\\\", "--", "||", "oo", "++", "OO", "**", "//.."]
+
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # under a text that a curve runs through
 
 
 def styles(count: int, skip: int = 0) -> list[dict]:
@@ -33,6 +37,22 @@ def spread(heights: Sequence[float], gap: float) -> np.ndarray:
     for lower, upper in pairwise(np.argsort(placed, kind="stable")):
         placed[upper] = max(placed[upper], placed[lower] + gap)
     return placed
+
+
+def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
+    """Write each name at the right end (place, score) of its line, apart from the others; a line may run behind it."""
+    heights = spread([score for _, score in ends.values()], gap)
+    for (name, (place, _)), height in zip(ends.items(), heights, strict=True):
+        axes.annotate(
+            plain(name), (place, height), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=BEHIND
+        )
+
+
+def label_decades(axes: Axes) -> None:
+    """Put the numbers 1, 2 and 5 of each decade on a logarithmic y axis, written out."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.minorticks_off()
 
 
 def close(figure: Figure, words: str) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from course_utils.plots.style import FILLS, HATCHES, close, plain, styles
+from course_utils.plots.style import FILLS, HATCHES, close, name_ends, plain, styles
 
 BLUE, INK = "#9fc5e0", "#1b6ca8"
 
@@ -188,7 +188,7 @@ def plot_padding(shares: dict[str, dict[int, float]]) -> Figure:
     for style, (name, line) in zip(styles(len(shares)), shares.items(), strict=True):
         (smallest, first), (largest, last) = min(line.items()), max(line.items())
         axes.plot(list(line), list(line.values()), **style)
-        axes.annotate(plain(name), (largest, last), (7, 0), textcoords="offset points", va="center", fontsize=9)
+        name_ends(axes, {name: (largest, last)})
         words.append(f"{name} from {first:.0%} in batches of {smallest} to {last:.0%} in batches of {largest}")
     axes.set_xticks(list(line), [str(size) for size in line])
     axes.set(xlabel="texts in a batch", ylabel="share of padding", ylim=(0, 1), xlim=(smallest / 1.2, 3 * largest))

@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from course_utils.plots.style import LINES, close, plain, spread, styles
+from course_utils.plots.style import BEHIND, LINES, close, name_ends, plain, styles
 
 # In the order of the lab's chart.
 CHARTED = ["majority class", "TF-IDF", "pre-trained", "frozen body", "random weights", "probe, then all blocks"]
-BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # a curve may run through a text
 
 
 def contestant_styles(names: Sequence[str]) -> list[dict]:
@@ -59,13 +58,6 @@ def draw_goal(axes: Axes, start: float, goal: float, text: str) -> None:
     axes.hlines(goal, start, edge, colors="black", linestyles=":", linewidth=1)
     place = {"textcoords": "offset points", "ha": "right", "va": "bottom", "fontsize": 9}
     axes.annotate(plain(text), (edge, goal), (-5, 3), **place, bbox=BEHIND)
-
-
-def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
-    """Write each name at the right end (place, score) of its line, apart from the others."""
-    heights = spread([score for _, score in ends.values()], gap)
-    for (name, (place, _)), height in zip(ends.items(), heights, strict=True):
-        axes.annotate(plain(name), (place, height), (7, 0), textcoords="offset points", va="center", fontsize=9)
 
 
 def plot_steps_saved(panels: dict[str, dict[str, list[tuple[float, float, float]]]]) -> Figure:
