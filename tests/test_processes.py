@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from course_utils.frozen import start_head
 from course_utils.models import load_classifier, load_language_model, load_tokenizer
 from course_utils.training import FineTuneSettings, adapt, fine_tune
 
@@ -19,6 +20,7 @@ import json, sys
 from course_utils.devices import processes
 from datasets import load_from_disk
 from course_utils import checkpoints
+from course_utils.frozen import start_head
 from course_utils.models import load_classifier, load_language_model, load_tokenizer
 from course_utils.training import FineTuneSettings, adapt, fine_tune
 
@@ -26,7 +28,7 @@ folder, tiny, pooling = sys.argv[1:4]
 writes, save = [], checkpoints.save_checkpoint
 checkpoints.save_checkpoint = lambda *args: (writes.append(1), save(*args))
 data = load_from_disk(folder + "/data")
-model = load_classifier(data["train"].features["label"].names, tiny, pooling=pooling)
+model = start_head(load_classifier(data["train"].features["label"].names, tiny, pooling=pooling), data["train"])
 settings = FineTuneSettings(**json.load(open(folder + "/settings.json")))
 history = fine_tune(model, data["train"], data["validation"], settings, folder + "/run.safetensors")
 facts = {"loss": history.loss, "validations": history.validations, "writes": len(writes)}
@@ -55,7 +57,7 @@ def run_in_two(folder, tiny, pooling):
 def test_two_processes_give_the_losses_of_one(few, tiny, tmp_path, pooling="mean"):
     data = few.select_columns(["input_ids", "label"])
     data["train"], data["validation"] = data["train"].select(range(27)), data["validation"].select(range(13))
-    model = load_classifier(data["train"].features["label"].names, tiny, pooling=pooling)
+    model = start_head(load_classifier(data["train"].features["label"].names, tiny, pooling=pooling), data["train"])
     wanted = fine_tune(model, data["train"], data["validation"], SETTINGS)
 
     data.save_to_disk(tmp_path / "data")
