@@ -402,9 +402,14 @@ def test_what_lesson_10_calls_shown_remains_when_corrected():
     gaps = r.differences(r.read_results("ladder"), *pair)["mean"]
     assert gaps[["128", "all"]].between(0.035, 0.055).all()
     together = {"runs": [*r.read_results("taught")["runs"], *r.read_results("transfer")["runs"]]}
-    rivals = [("taught gpt2-mini", rival) for rival in ("pre-trained", "TF-IDF")]
-    assert remaining(together, *rivals) == [{}, all_of(SIZES[:3], "ahead")]
-    assert r.differences(together, *rivals[0]).loc["16", "shown"] == "ahead"  # asked beforehand, so not corrected
+    pairs = [("taught gpt2-mini", "pre-trained"), ("taught TF-IDF", "TF-IDF"), ("taught gpt2-mini", "taught TF-IDF")]
+    assert remaining(together, *pairs) == [{}, all_of(SIZES[:3], "ahead"), {"8": "behind"}]
+    assert r.differences(together, *pairs[0]).loc["16", "shown"] == "ahead"  # asked beforehand, so not corrected
+    students = r.differences(together, *pairs[2])
+    assert set(students["shown"]) == {"behind"} and students["mean"].between(-0.12, -0.035).all()
+    teacher = [run for run in r.read_results("ladder")["runs"] if run["contestant"] == "frozen states"]
+    gaps = r.differences({"runs": [*together["runs"], *teacher]}, "taught TF-IDF", "frozen states")
+    assert set(gaps["shown"]) == {"no difference shown"} and gaps["mean"].abs().max() < 0.025
 
 
 @pytest.mark.parametrize("name", ["pre-trained", "frozen body"])
