@@ -20,7 +20,8 @@ def store_outputs(path: Path) -> None:
     """Execute a notebook and write it back, whole or not at all, without widget state and machine details."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=600, record_timing=False, resources=resources).execute()
+    options = {"timeout": 600, "record_timing": False, "coalesce_streams": True}  # a slow moment splits no text in two
+    NotebookClient(notebook, resources=resources, **options).execute()
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             # A widget lives as long as its kernel; without it, JupyterLab would show an error instead of the sentence.

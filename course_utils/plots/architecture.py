@@ -104,16 +104,16 @@ def draw_path(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 def plot_reading(tokens: Sequence[str], pads: int) -> Figure:
     """Where a head may read a padded text: at its first token, its last real one, or the last pad token."""
     count = len(tokens)
-    figure, axes = plt.subplots(figsize=(9, 2.5))
+    figure, axes = plt.subplots(figsize=(9, 2.15))
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1)
-    axes.set(xlim=(-0.6, count + pads - 0.4), ylim=(-1.0, 2.3))
+    axes.set(xlim=(-0.6, count + pads - 0.4), ylim=(-1.0, 1.9))
     axes.axis("off")
     for i, token in enumerate([*tokens, *["pad"] * pads]):
         face, hatch = (PALE, "") if i < count else (GREY, "///")
         axes.add_patch(Rectangle((i - 0.46, -0.3), 0.92, 0.6, facecolor=face, hatch=hatch, edgecolor="#777777"))
         style = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}} if i >= count else {}
         word = plain(token.strip())
-        axes.text(i, 0, word, ha="center", va="center", fontsize=9 if len(word) < 6 else 7, **style)
+        axes.text(i, 0, word, ha="center", va="center", fontsize=8, **style)
     last = count - 1
     notes = [
         (0, "first token:\nhas seen 1 token", "✗", "left"),

@@ -28,9 +28,9 @@ def plot_journey(step: int | None = None) -> Figure:
     if step not in (None, *range(1, len(STEPS) + 1)):
         raise ValueError(f"There is no step {step!r}: give a number from 1 to {len(STEPS)}, or None for them all.")
     small = step is not None
-    figure, axes = plt.subplots(figsize=(9, 0.95 if small else 1.55))
+    figure, axes = plt.subplots(figsize=(9, 0.95 if small else 1.3))
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1)
-    axes.set(xlim=(0, 10.35), ylim=(0.15, 1.25) if small else (-0.15, 1.6))
+    axes.set(xlim=(0, 10.35), ylim=(0.15, 1.25) if small else (0.13, 1.6))
     axes.axis("off")
     middle = 0.85 if small else 1.2
     draw_box(axes, 0.75, middle, 1.3, "“Where is\nmy parcel?”", face=WHITE, style="italic")
