@@ -41,11 +41,12 @@ def spread(heights: Sequence[float], gap: float) -> np.ndarray:
 
 def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
     """Write each name at the right end (place, score) of its line, apart from the others; a line may run behind it."""
-    heights = spread([score for _, score in ends.values()], gap)
-    for (name, (place, _)), height in zip(ends.items(), heights, strict=True):
-        axes.annotate(
-            plain(name), (place, height), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=BEHIND
-        )
+    for end in {place for place, _ in ends.values()}:
+        scores = {name: score for name, (place, score) in ends.items() if place == end}
+        for name, height in zip(scores, spread(list(scores.values()), gap), strict=True):
+            axes.annotate(
+                plain(name), (end, height), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=BEHIND
+            )
 
 
 def label_decades(axes: Axes) -> None:
