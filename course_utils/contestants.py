@@ -244,9 +244,10 @@ def measure_contestant(
     if name in NETWORKS:
         return measure_network(NETWORKS[name], tokenized, seed, model, texts)
     if name in TAUGHT:
-        tokenized, name = let_label(tokenized, texts, model), name.removeprefix("taught ")
-        if name == STUDENT:
+        tokenized = let_label(tokenized, texts, model)
+        if name == TAUGHT[0]:
             return measure_network(NETWORKS["plain"], tokenized, seed, STUDENT)
+        name = name.removeprefix("taught ")
     if name in BASELINES:
         result = evaluate_baseline(BASELINES[name](), tokenized["train"], tokenized["test"])
     else:
