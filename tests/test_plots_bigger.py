@@ -42,3 +42,11 @@ def test_label_curves_come_from_results_in_order_of_labels(capsys):
     figure = plots.plot_label_curves(curves)
     assert [text.get_text() for text in figure.axes[0].texts] == ["a", "b"]
     assert "a 0.31 to 0.31; b 0.41 to 0.81" in capsys.readouterr().out
+
+
+def test_only_names_at_the_same_place_are_moved_apart():
+    """A line that ends early must not push the names at the far end away from their lines."""
+    figure = plots.plot_label_curves(
+        {"long": [(8, 0.3, 0.0), (64, 0.6, 0.0)], "short": [(8, 0.4, 0.0), (16, 0.59, 0.0)]}
+    )
+    assert {text.get_text(): text.xy for text in figure.axes[0].texts} == {"long": (64, 0.6), "short": (16, 0.59)}
