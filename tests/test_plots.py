@@ -44,7 +44,7 @@ def test_history_shows_losses_and_validations_at_their_steps_and_the_best_of_the
     assert data(left.lines[2]) == ([4, 8, 12], [1.9, 1.8, 1.7])
     assert data(right.lines[0]) == ([4, 8, 12], [0.3, 0.62, 0.5])
     assert right.lines[1].get_xdata()[0] == 8
-    assert right.get_legend().get_texts()[0].get_text() == "best step: 8"
+    assert [text.get_text() for text in right.texts] == [" best step: 8 "]
     assert "from ≈ 2.00 to ≈ 1.41; validation macro-F1 is best at ≈ 0.62." in capsys.readouterr().out
 
 
@@ -75,8 +75,8 @@ def test_learning_rates_next_tokens_and_lengths_say_what_they_show(capsys):
     assert [bar.get_width() for bar in bars] == [0.2, 0.5]
     assert "the most probable next token is ' the'." in capsys.readouterr().out
     lengths = plots.plot_lengths({"all": [1, 2, 9]}, limit=12)
-    assert "median length all 2 tokens." in capsys.readouterr().out
-    assert texts(lengths) == ["all", "limit: 12"]
+    assert "median length of all: 2 tokens." in capsys.readouterr().out
+    assert [text.get_text() for text in lengths.axes[0].texts] == [" limit: 12,\n 0 longer"]
 
 
 def test_label_shares_are_drawn_a_bar_for_each_label_and_group(capsys):

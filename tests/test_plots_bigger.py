@@ -3,14 +3,16 @@
 import pytest
 
 from course_utils import plots
+from course_utils.plots.style import spread
 from course_utils.results import label_curves
 
 
 def test_depths_are_drawn_and_named(capsys):
     (axes,) = plots.plot_depths({"mean": {0: 0.2, 3: 0.6}, "last": {0: 0.1, 3: 0.59}}).axes
-    drawn = {line.get_label(): line.get_ydata().tolist() for line in axes.lines}
-    assert drawn == {"mean": [0.2, 0.6], "last": [0.1, 0.59]}
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list(drawn)
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[0.2, 0.6], [0.1, 0.59]]
+    named = {text.get_text(): (text.xy[1], text.get_color()) for text in axes.texts}
+    assert list(named) == ["mean", "last"] and named["mean"][0] - named["last"][0] == pytest.approx(0.04)
+    assert [color for _, color in named.values()] == [line.get_color() for line in axes.lines]
     assert "mean: best ≈ 0.60, last ≈ 0.60; last: best ≈ 0.59" in capsys.readouterr().out
 
 
@@ -50,3 +52,10 @@ def test_only_names_at_the_same_place_are_moved_apart():
         {"long": [(8, 0.3, 0.0), (64, 0.6, 0.0)], "short": [(8, 0.4, 0.0), (16, 0.59, 0.0)]}
     )
     assert {text.get_text(): text.xy for text in figure.axes[0].texts} == {"long": (64, 0.6), "short": (16, 0.59)}
+
+
+def test_names_that_stand_close_are_moved_as_little_as_possible():
+    assert spread([0.2, 0.5, 0.9], 0.1) == pytest.approx([0.2, 0.5, 0.9])  # far apart: they stay
+    assert spread([0.80, 0.79, 0.10], 0.05) == pytest.approx([0.82, 0.77, 0.10])  # up and down by the same
+    placed = spread([0.80, 0.79, 0.753], 0.045)
+    assert placed == pytest.approx([0.826, 0.781, 0.736])

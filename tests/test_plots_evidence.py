@@ -32,6 +32,18 @@ def test_a_run_that_explodes_stays_in_the_figure_and_presses_no_other_flat():
     assert high - low > (top - low) / 10  # on a linear axis a ninetieth
 
 
+def test_presets_have_a_panel_each_and_one_scale(capsys):
+    calm, wild = np.linspace(2.0, 1.5, 30), np.linspace(2.0, 40.0, 30)
+    panels = plots.plot_presets({"A": calm, "B": wild}, 8).axes
+    assert [axes.get_title() for axes in panels] == ["preset A", "preset B"]
+    assert {axes.get_ylim() for axes in panels} == {(1.0, 4.0)}
+    for axes, losses in zip(panels, (calm, wild), strict=True):
+        each, mean, guess = (line.get_ydata() for line in axes.lines)
+        assert np.array_equal(each, losses) and mean[-1] == pytest.approx(np.mean(losses[-10:]))
+        assert set(guess) == {np.log(8)}
+    assert "A ≈ 1.58; B ≈ 34.10; dotted: guessing, 2.08" in capsys.readouterr().out
+
+
 def test_the_hill_has_a_dot_for_each_seed_a_mean_with_its_interval_and_the_marks(capsys):
     runs = pd.DataFrame({"rate": [1e-4, 1e-4, 1e-3, 1e-3], "validation": [0.1, 0.3, 0.5, 0.5]})
     summary = pd.DataFrame({"mean": [0.5, 0.2], "half": [0.0, 0.1]}, index=[1e-3, 1e-4])

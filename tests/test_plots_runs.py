@@ -17,6 +17,10 @@ def evaluation():
     return Evaluation(["calm", "angry"], np.where(right, predicted, 1 - predicted), predicted, probabilities)
 
 
+def written(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
 def legend(figure):
     return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
 
@@ -33,6 +37,7 @@ def test_gradient_norms_count_what_the_limit_cuts(capsys):
     assert clipped.get_marker() != alone.get_marker()
     assert set(line.get_ydata()) == {1.0}
     assert legend(figure) == ["clipped: 2 steps", "left alone: 2 steps"]
+    assert legend(plots.plot_gradient_norms([2.0, 3.0], limit=1.0)) == ["clipped: 2 steps"]
 
 
 def test_losses_stand_beside_the_loss_of_guessing(capsys):
@@ -40,7 +45,7 @@ def test_losses_stand_beside_the_loss_of_guessing(capsys):
     assert "training loss of good: from ≈ 2.00 to ≈ 1.00; burnt: from ≈ 2.00 to ≈ 9.00" in capsys.readouterr().out
     assert [list(line.get_ydata()) for line in figure.axes[0].lines[:2]] == [[2.0, 1.0], [2.0, 9.0]]
     assert set(figure.axes[0].lines[2].get_ydata()) == {np.log(8)}
-    assert legend(figure)[2] == "guessing among 8: 2.08"
+    assert written(figure) == ["good", "burnt"] and legend(figure) == ["guessing among 8: 2.08"]
     assert figure.axes[0].get_yscale() == "linear"
     assert plots.plot_losses({"good": [2.0, 1.0]}, classes=8, log=True).axes[0].get_yscale() == "log"
 

@@ -21,7 +21,8 @@ def test_means_stand_in_the_order_of_what_they_bring(capsys):
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["packing", r"\$fused\$", "buckets"]
     used, unused = axes.containers[0], axes.containers[1]
-    places = {bar.get_y() + bar.get_height() / 2: bar.get_width() for bar in [*used, *unused]}
+    assert {bar.get_x() for bar in [*used, *unused]} == {1}  # no difference
+    places = {bar.get_y() + bar.get_height() / 2: bar.get_x() + bar.get_width() for bar in [*used, *unused]}
     assert places == pytest.approx({0.0: 0.6, 1.0: 1.1, 2.0: 1.8})
     assert {bar.get_hatch() for bar in used} != {bar.get_hatch() for bar in unused}  # told apart without colour
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["used in the course", "left out"]

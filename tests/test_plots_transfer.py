@@ -58,8 +58,8 @@ def test_labels_are_saved_between_equal_scores(capsys):
     assert said in capsys.readouterr().out
     assert "8 labels instead of 64" in texts(figure.axes[0])
     (axes,) = plots.plot_labels_saved(curves, 32).axes
-    assert "with 32 labels a queue was never reached by random" in capsys.readouterr().out
-    assert "0.50: never reached by random" in texts(axes)
+    assert "with 32 labels a queue was not reached by the mean of random" in capsys.readouterr().out
+    assert "0.50: not reached by the mean of random" in texts(axes)
     down, along = (collection.get_segments()[0].tolist() for collection in axes.collections[2:])
     assert down == [[32, 0], [32, 0.5]] and along == [[32, 0.5], [axes.get_xlim()[1], 0.5]]
     with pytest.raises(ValueError, match=r"measured with 16 labels; choose one of \[8\.0, 32\.0\]"):

@@ -65,6 +65,8 @@ class BatchBox(Play):
         for axes, batch in zip(figure.subplots(1, self.shown, sharex=True), batches[: self.shown], strict=False):
             draw_batch(axes, batch)
             axes.set(xlim=(0, self.lengths.max()), title=f"{1 - batch.mean() / batch.max():.0%} padding")
+        order, size = (self.controls[name].value for name in ("order", "batch_size"))
+        figure.axes[0].set_ylabel(f"{order}\n{size} texts")
         figure.supxlabel("position (tokens)", fontsize=9)
 
     def words(self) -> str:
@@ -157,7 +159,7 @@ class ThresholdBox(Play):
             for bar in group:
                 bar.set(facecolor=color, hatch=hatch)
         right.axvline(self.threshold, color="black", linestyle=":")
-        right.set(title="left of the line: to a person", xlabel="confidence", ylabel="tickets", xlim=(0, 1))
+        right.set(title="Left of the line: to a person", xlabel="confidence", ylabel="tickets", xlim=(0, 1))
         right.legend()
 
     def words(self) -> str:

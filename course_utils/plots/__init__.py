@@ -14,7 +14,7 @@ from course_utils.plots.architecture import (
     plot_trained_parts,
 )
 from course_utils.plots.bigger import plot_depths, plot_label_curves
-from course_utils.plots.evidence import plot_courses, plot_forest, plot_hill, plot_stops
+from course_utils.plots.evidence import plot_courses, plot_forest, plot_hill, plot_presets, plot_stops
 from course_utils.plots.journey import plot_journey
 from course_utils.plots.labs import LOSS_SHOWN, draw_gap, draw_label_curves, draw_range_test, draw_runs
 from course_utils.plots.runs import (
@@ -46,7 +46,7 @@ __all__ = [
     "plot_batches", "plot_comparison", "plot_confusion", "plot_courses", "plot_coverage", "plot_depths",
     "plot_forest", "plot_gradient_norms", "plot_growth", "plot_hill", "plot_history", "plot_journey",
     "plot_label_curves", "plot_label_shares", "plot_labels_saved", "plot_layer_moves", "plot_learning_rates",
-    "plot_lengths", "plot_lora", "plot_losses", "plot_means", "plot_next_tokens", "plot_padding",
+    "plot_lengths", "plot_lora", "plot_losses", "plot_means", "plot_next_tokens", "plot_padding", "plot_presets",
     "plot_reading", "plot_reliability", "plot_scores", "plot_shapes", "plot_similarities", "plot_step_lengths",
     "plot_steps_saved", "plot_stops", "plot_surprise", "plot_temperatures", "plot_tokens", "plot_trainable",
     "plot_trained_parts", "plot_two_sets",

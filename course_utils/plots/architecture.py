@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from course_utils.plots.style import close, plain
+from course_utils.plots.style import COLORS, close, plain
 
 BLUE, PALE, GREY, ORANGE = "#1b6ca8", "#e3eef6", "#d9d9d9", "#f2b78b"
 
@@ -185,7 +185,7 @@ def plot_lora(inputs: int, outputs: int, rank: int) -> Figure:
     x, middle = 0.5, outputs * scale / 2
     for (name, (columns, rows)), sign in zip(sizes.items(), ("", "+ α/r ·", "×"), strict=True):
         axes.text(x - gap / 2, middle, sign, fontsize=15, ha="center", va="center")
-        face, hatch = (GREY, "//") if name == "W" else (ORANGE, "")
+        face, hatch = (GREY, "//") if name == "W" else (COLORS[1], "")
         low = middle - rows * scale / 2
         axes.add_patch(
             Rectangle(

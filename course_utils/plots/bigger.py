@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from course_utils.plots.labs import draw_label_curves
-from course_utils.plots.style import close, plain, styles
+from course_utils.plots.style import close, name_ends, styles
 
 
 def plot_depths(curves: dict[str, dict[int, float | Sequence[float]]], metric: str = "validation macro-F1") -> Figure:
@@ -20,7 +20,7 @@ def plot_depths(curves: dict[str, dict[int, float | Sequence[float]]], metric: s
     words = []
     for style, (name, scores) in zip(styles(len(draws)), draws.items(), strict=True):
         blocks, means = list(curves[name]), scores.mean(axis=1)
-        axes.plot(blocks, means, label=plain(name), **style)
+        axes.plot(blocks, means, **style)
         axes.fill_between(blocks, scores.min(axis=1), scores.max(axis=1), color=style["color"], alpha=0.15)
         words.append(f"{name}: best ≈ {means.max():.2f}, last ≈ {means[-1]:.2f}")
     bands = (
@@ -29,7 +29,10 @@ def plot_depths(curves: dict[str, dict[int, float | Sequence[float]]], metric: s
     axes.set(title="What frozen states tell, from the embeddings to the last block", ylabel=metric)
     axes.set(xlabel=f"blocks that the text has gone through{bands}", xticks=blocks)
     axes.set_ylim(0, max(scores.max() for scores in draws.values()) + 0.05)
-    axes.legend(loc="lower right")
+    ends = {name: (blocks[-1], scores[-1].mean()) for name, scores in draws.items()}
+    colors = {name: style["color"] for name, style in zip(draws, styles(len(draws)), strict=True)}
+    name_ends(axes, ends, 0.04, colors)
+    axes.set_xlim(-0.02 * blocks[-1], 1.35 * blocks[-1])
     axes.grid(alpha=0.3)
     return close(figure, "; ".join(words))
 

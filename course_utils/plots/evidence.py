@@ -19,6 +19,24 @@ RATHER = {"lower": "← better", "higher": "better →"}  # which way is better,
 # --- lesson 7 ---------------------------------------------------------------------------------------------------
 
 
+def plot_presets(runs: dict[str, Sequence[float]], classes: int, highest: float = 4.0) -> Figure:
+    """Training loss of named runs, a panel for each: every step thin, the mean of ten bold, guessing dotted.
+
+    What lies above `highest` is cut off, so that a run which explodes leaves the others their shape.
+    """
+    figure, row = plt.subplots(1, len(runs), figsize=(10, 2.8), sharey=True, layout="constrained", squeeze=False)
+    guess = np.log(classes)
+    for axes, (name, losses) in zip(row[0], runs.items(), strict=True):
+        steps = np.arange(1, len(losses) + 1)
+        axes.plot(steps, losses, color=LINES[0]["color"], alpha=0.4, linewidth=1)
+        axes.plot(steps, running_mean(losses), color=LINES[0]["color"], linewidth=2.2)
+        axes.axhline(guess, color="black", linestyle=":", linewidth=1)
+        axes.set(title=f"preset {plain(name)}", xlabel="optimizer step", ylim=(min(1, guess), highest))
+    row[0][0].set_ylabel("cross-entropy (nats)")
+    ends = "; ".join(f"{name} ≈ {running_mean(losses)[-1]:.2f}" for name, losses in runs.items())
+    return close(figure, f"mean training loss of the last ten steps: {ends}; dotted: guessing, {guess:.2f}")
+
+
 def plot_courses(runs: dict[str, Sequence[float]], classes: int, span: tuple[int, int, str] | None = None) -> Figure:
     """Training loss of named runs, each step thin and the mean of ten bold, and the loss of guessing among `classes`.
 
@@ -100,7 +118,8 @@ def plot_forest(
         axes.set(title=plain(title), xlabel=f"difference to {reference}{unit}\n({RATHER[way]})")
         numbers = table.loc[shown, ["mean", low, high]].itertuples()
         names = [f"{name} {mean:+.3f} ({least:+.3f} to {most:+.3f})" for name, mean, least, most in numbers]
-        words.append(f"{title}: {', '.join(names) or 'none'}")
+        one_line = " ".join(title.split())
+        words.append(f"{one_line}: {', '.join(names) or 'none'}")
     for unit in set(units or ()):
         alike = [axes for axes, own in zip(row[0], units, strict=True) if own == unit]
         limits = [axes.get_xlim() for axes in alike]

@@ -120,7 +120,8 @@ def draw_range_test(figure: Figure, rates: Sequence[float], losses: Sequence[flo
     axes.plot(rates, losses, color="#1b6ca8", alpha=0.3, linewidth=1)
     # A running mean lags: it is drawn at the middle of its steps, where `read_range_test` reads it.
     middles = 10 ** running_mean(np.log10(rates)) if len(rates) else rates
-    axes.plot(middles, running_mean(losses), **{**LINES[0], "marker": None}, label="mean of 10 steps")
+    whole = slice(WINDOW - 1, None)  # the first means are of fewer steps
+    axes.plot(middles[whole], running_mean(losses)[whole], **{**LINES[0], "marker": None}, label="mean of 10 steps")
     if len(losses):
         start = np.mean(losses[:WINDOW])
         axes.axhline(start, color="black", linestyle=":", linewidth=1, label=f"at the start: {start:.2f}")
@@ -205,5 +206,5 @@ def draw_label_curves(
     axes.set(title="Means over the seeds, with their 95 % intervals", ylim=(0, 1))
     axes.set(xlabel="labels a queue (on the right: all, as a mean over the queues)", ylabel="test macro-F1")
     axes.set_xlim(ticks[0] / 1.15, 3 * ticks[-1])  # room for the names
-    name_ends(axes, ends, gap=0.1 if tickets else 0.06)
+    name_ends(axes, ends, 0.1 if tickets else 0.06, colors)
     axes.grid(alpha=0.3)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from course_utils.diagnosis import running_mean
-from course_utils.plots.style import LINES, close, label_decades, plain, spread, styles
+from course_utils.plots.style import BEHIND, LINES, close, label_decades, plain, spread, styles
 
 
 def plot_history(history, title: str = "Fine-tuning") -> Figure:
@@ -26,9 +27,9 @@ def plot_history(history, title: str = "Fine-tuning") -> Figure:
     right.set(title="Validation macro-F1", xlabel="optimizer step", xlim=left.get_xlim(), ylim=(0, 1))
     best = "there is no validation yet"
     if history.best_step is not None:
-        right.axvline(history.best_step, color="black", linestyle=":", label=f"best step: {history.best_step}")
-        early = history.best_step <= len(history.loss) / 2  # the legend stands on the other side
-        right.legend(loc="lower right" if early else "upper left")
+        right.axvline(history.best_step, color="black", linestyle=":")
+        early = history.best_step <= len(history.loss) / 2  # the text stands where there is more room
+        right.text(history.best_step, 0.03, f" best step: {history.best_step} ", ha="left" if early else "right")
         best = f"validation macro-F1 is best at ≈ {rows['macro_f1'].max():.2f}"
     return close(figure, f"training loss goes from ≈ {history.loss[0]:.2f} to ≈ {mean[-1]:.2f}; {best}")
 
@@ -43,12 +44,27 @@ def plot_learning_rates(rates: dict[str, Sequence[float]], title: str = "Learnin
         often = max(len(rates), len(values) // 10)  # steps between two markers of a line
         marks = (i * often // len(rates), often)
         axes.plot(np.arange(1, len(values) + 1), values, label=plain(name), markevery=marks, **style)
-    axes.set(title=plain(title), xlabel="optimizer step", ylabel="learning rate", ylim=(0, None))
-    axes.legend()
+    axes.set(title=plain(title), xlabel="optimizer step", ylabel="learning rate")
+    axes.set_ylim(0, 1.15 * max(max(values) for values in rates.values()))  # room for a name
+    name_schedules(axes, rates)
     peaks = "; ".join(
         f"{n} peaks at {max(v):g} at step {int(np.argmax(v)) + 1}, ends at {v[-1]:.2g}" for n, v in rates.items()
     )
     return close(figure, peaks)
+
+
+def name_schedules(axes: Axes, rates: dict[str, Sequence[float]]) -> None:
+    """Write each schedule's name at the step where it is farthest from the others: below the lowest, else above."""
+    for style, (name, values) in zip(styles(len(rates)), rates.items(), strict=True):
+        others = [np.asarray(other, dtype=float) for key, other in rates.items() if key != name]
+        gaps = np.min([np.abs(other - values) for other in others], axis=0) if others else np.asarray(values)
+        step = int(np.argmax(gaps))
+        lowest = all(values[step] <= other[step] for other in others) and bool(others)
+        left = lowest or step > 0.85 * len(values)  # on the right there would be no room
+        axes.annotate(
+            plain(name), (step + 1, values[step]), (-6 if left else 6, -4 if lowest else 4), color=style["color"],
+            textcoords="offset points", ha="right" if left else "left", va="top" if lowest else "bottom",
+        )  # fmt: skip
 
 
 def plot_gradient_norms(norms: Sequence[float], limit: float) -> Figure:
@@ -57,8 +73,10 @@ def plot_gradient_norms(norms: Sequence[float], limit: float) -> Figure:
     clipped = norms > limit
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     axes.plot(steps, norms, color="#555555", linewidth=1)
-    axes.plot(steps[clipped], norms[clipped], "^", color="#c2571a", label=f"clipped: {clipped.sum()} steps")
-    axes.plot(steps[~clipped], norms[~clipped], "o", color="#1b6ca8", label=f"left alone: {(~clipped).sum()} steps")
+    if clipped.any():
+        axes.plot(steps[clipped], norms[clipped], "^", color="#c2571a", label=f"clipped: {clipped.sum()} steps")
+    if not clipped.all():
+        axes.plot(steps[~clipped], norms[~clipped], "o", color="#1b6ca8", label=f"left alone: {(~clipped).sum()} steps")
     axes.axhline(limit, color="black", linestyle="--")
     axes.text(steps[-1], limit, f"limit {limit:g} ", ha="right", va="bottom")
     axes.set(title="Norm of all gradients together, before clipping", xlabel="optimizer step", ylabel="norm")
@@ -78,10 +96,13 @@ def plot_losses(
     """
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     for style, (name, losses) in zip(styles(len(runs)), runs.items(), strict=True):
-        axes.plot(np.arange(1, len(losses) + 1), losses, label=plain(name), **style, markersize=4)
-    axes.axhline(
-        np.log(classes), color="black", linestyle=":", label=f"guessing among {classes}: {np.log(classes):.2f}"
-    )
+        axes.plot(np.arange(1, len(losses) + 1), losses, **style, markersize=4)
+        beside = {"textcoords": "offset points", "va": "center", "bbox": BEHIND, "color": style["color"]}
+        axes.annotate(plain(name), (len(losses), losses[-1]), (9, 0), **beside)
+    said = f"guessing among {classes}: {np.log(classes):.2f}"
+    axes.axhline(np.log(classes), color="black", linestyle=":", label=said)
+    axes.margins(x=0.25)
+    axes.set_xlim(left=0)
     axes.set(title=plain(title), xlabel="optimizer step", ylabel="cross-entropy (nats)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log:
@@ -107,7 +128,9 @@ def plot_scores(curves: dict[str, dict[int, float]], metric: str = "validation m
     ends = [list(curve.items())[-1] for curve in curves.values()]
     for name, (step, _), height in zip(curves, ends, spread([score for _, score in ends], 0.08), strict=True):
         axes.annotate(plain(name), (step, height), xytext=(12, 0), textcoords="offset points", va="center")
-    axes.set(title=f"{metric} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1))
+    axes.set(
+        title=f"{metric[0].upper() + metric[1:]} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1)
+    )
     axes.margins(x=0.22)
     axes.set_xlim(left=-0.02 * max(step for step, _ in ends))
     axes.grid(alpha=0.3)

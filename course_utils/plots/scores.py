@@ -41,7 +41,12 @@ def plot_comparison(scores: dict[str, tuple[float, float, float]], metric: str =
         axes.plot(value, y, "o", color="#1b6ca8")
         axes.annotate(f"{value:.2f}", (value, y), textcoords="offset points", xytext=(0, 7), ha="center")
     axes.set_yticks(range(len(names)), map(plain, names))
-    axes.set(title=f"{metric} with 95 % intervals", xlabel=metric, xlim=(0, 1), ylim=(-0.5, len(names) - 0.3))
+    axes.set(
+        title=f"{metric[0].upper() + metric[1:]} with 95 % intervals",
+        xlabel=metric,
+        xlim=(0, 1),
+        ylim=(-0.5, len(names) - 0.3),
+    )
     axes.grid(axis="x", alpha=0.3)
     shown = "; ".join(f"{n} ≈ {v:.2f} (≈ {low:.2f} to ≈ {high:.2f})" for n, (v, low, high) in scores.items())
     return close(figure, f"{metric} {shown}")
@@ -64,17 +69,19 @@ def plot_two_sets(
     for style, pair in zip(lines, pairs, strict=True):
         axes.plot([0, 1], pair, **style)
     if named:
-        low, high = axes.get_ylim()
-        heights = spread(pairs[:, 1], 0.07 * (high - low))
-        for name, height in zip(scores, heights, strict=True):
+        for name, height in zip(scores, spread(pairs[:, 1], 0.07), strict=True):
             axes.annotate(plain(f"   {name}"), (1, height), va="center")
-        axes.set_ylim(low, max(high, max(heights) + 0.05 * (high - low)))
+        axes.set_ylim(0, 1)
     else:
         axes.plot([0, 1], pairs.mean(axis=0), color="black", linewidth=3, marker="o", label="mean of the winners")
         axes.axhline(true, color="#c2571a", linestyle="--", label=f"what all of them are worth: {true:g}")
         axes.legend(loc="upper right")
     axes.set_xticks([0, 1], ["validation", "test"])
-    axes.set(title=f"{metric}: validation beside test", ylabel=metric, xlim=(-0.15, 1.9 if named else 1.15))
+    axes.set(
+        title=f"{metric[0].upper() + metric[1:]}: validation beside test",
+        ylabel=metric,
+        xlim=(-0.15, 1.9 if named else 1.15),
+    )
     axes.grid(axis="y", alpha=0.3)
     if named:
         words = "; ".join(f"{name} ≈ {before:.2f} and ≈ {after:.2f}" for name, (before, after) in scores.items())

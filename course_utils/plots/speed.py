@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from course_utils.plots.style import FILLS, HATCHES, LINES, close, plain
 
@@ -18,9 +19,11 @@ def plot_means(rows: Sequence[dict]) -> Figure:
     for used, label in ((True, "used in the course"), (False, "left out")):
         places = [i for i, row in enumerate(rows) if row["used"] == used]
         ratios = [rows[i]["ratio"] for i in places]
-        bars = axes.barh(places, ratios, color=FILLS[not used], hatch=HATCHES[not used], edgecolor="black", label=label)
+        # From 1, "no difference": gains point to the right, losses to the left.
+        gains, look = [ratio - 1 for ratio in ratios], {"color": FILLS[not used], "hatch": HATCHES[not used]}
+        bars = axes.barh(places, gains, left=1, edgecolor="black", label=label, **look)
         white = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # so that the line at 1 crosses no number
-        axes.bar_label(bars, fmt="%.2f", padding=4, bbox=white)
+        axes.bar_label(bars, labels=[f"{ratio:.2f}" for ratio in ratios], padding=4, bbox=white)
     axes.set_yticks(range(len(rows)), [plain(row["means"]) for row in rows])
     axes.axvline(1, color="black", linestyle=":")
     axes.set(title="A training step with it and without it", xlabel="times as fast (1: no difference)")
@@ -39,10 +42,12 @@ def plot_growth(rows: Sequence[dict]) -> Figure:
     left.loglog(tokens, seconds, label="measured", **LINES[0])
     straight = [seconds[0] * number / tokens[0] for number in tokens]
     left.loglog(tokens, straight, color="black", linestyle=":", label="in proportion")
-    left.set(title="Time of one epoch", xlabel="tokens in the training set", ylabel="seconds")
+    left.set(title="Time of one epoch", xlabel="tokens in the training set (log axis)", ylabel="seconds (log axis)")
     left.legend()
     right.semilogx(tokens, memory, **LINES[1])
-    right.set(title="Most memory used", xlabel="tokens in the training set", ylabel="MiB")
+    right.set(title="Most memory used", xlabel="tokens in the training set (log axis)", ylabel="MiB")
     right.set_ylim(0, 1.15 * max(memory))
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     words = [f"{row['rows']:,} tickets: {row['seconds']:,.0f} s, {row['peak_mib']:,} MiB" for row in rows]
     return close(figure, "; ".join(words))

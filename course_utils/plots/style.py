@@ -1,13 +1,13 @@
 """The one style of all figures: colours, dashes and markers that differ without colour, and the line of text."""
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, StrMethodFormatter
+from scipy.optimize import isotonic_regression
 
 COLORS = ["#1b6ca8", "#c2571a", "#3b7d3a", "#6a4c93", "#555555", "#a61c5d"]
 DASHES = ["-", "--", "-.", ":"]
@@ -16,7 +16,7 @@ LINES = [dict(color=COLORS[i % 6], linestyle=DASHES[i % 4], marker=marker) for i
 FILLS = ["#9fc5e0", "#f2b78b", "#b5d6a7", "#cdbfe0", "#c9c9c9", "#e6a9c4"]
 HATCHES = ["", "//", "..", "xx", "\\\\", "--", "||", "oo", "++", "OO", "**", "//.."]
 
-BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}  # under a text that a curve runs through
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 1}  # under a text that a curve runs through
 
 
 def styles(count: int, skip: int = 0) -> list[dict]:
@@ -32,21 +32,29 @@ def plain(text: str) -> str:
 
 
 def spread(heights: Sequence[float], gap: float) -> np.ndarray:
-    """Move heights up until each is at least `gap` above the one below, so that labels do not cover each other."""
-    placed = np.array(heights, dtype=float)
-    for lower, upper in pairwise(np.argsort(placed, kind="stable")):
-        placed[upper] = max(placed[upper], placed[lower] + gap)
+    """Move heights as little as possible until all are at least `gap` apart, so that labels do not cover each other."""
+    heights = np.array(heights, dtype=float)
+    order, steps = np.argsort(heights, kind="stable"), gap * np.arange(len(heights))
+    placed = np.empty_like(heights)
+    # Without the steps, at least `gap` apart means not falling: the nearest such numbers are an isotonic regression.
+    placed[order] = isotonic_regression(heights[order] - steps).x + steps
     return placed
 
 
-def name_ends(axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06) -> None:
-    """Write each name at the right end (place, score) of its line, apart from the others; a line may run behind it."""
+def name_ends(
+    axes: Axes, ends: dict[str, tuple[float, float]], gap: float = 0.06, colors: Mapping[str, str] | None = None
+) -> None:
+    """Write each name at the right end (place, score) of its line, apart from the others; a line may run behind it.
+
+    `colors` are those of the lines, so that a name that had to move shows which is its own. Without them: black.
+    """
     for end in {place for place, _ in ends.values()}:
         scores = {name: score for name, (place, score) in ends.items() if place == end}
         for name, height in zip(scores, spread(list(scores.values()), gap), strict=True):
             axes.annotate(
-                plain(name), (end, height), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=BEHIND
-            )
+                plain(name), (end, height), (9, 0), textcoords="offset points", va="center", fontsize=9, bbox=BEHIND,
+                color=(colors or {}).get(name, "black"),
+            )  # fmt: skip
 
 
 def label_decades(axes: Axes) -> None:

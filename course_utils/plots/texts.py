@@ -104,11 +104,16 @@ def plot_lengths(lengths: dict[str, Sequence[int]], unit: str = "tokens", limit:
             label=plain(name), linewidth=1.6, color=style["color"], linestyle=style["linestyle"],
         )  # fmt: skip
     if limit is not None:
-        axes.axvline(limit, color="black", linestyle=":", label=f"limit: {limit}")
+        axes.axvline(limit, color="black", linestyle=":")
+        longer = sum(length > limit for values in lengths.values() for length in values)
+        axes.text(limit, 0.5, f" limit: {limit},\n {longer} longer", transform=axes.get_xaxis_transform())
     axes.set(title=f"Length in {unit}", xlabel=unit, ylabel="share of texts")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend()
-    return close(figure, "median length " + "; ".join(f"{n} {int(np.median(v))} {unit}" for n, v in lengths.items()))
+    if len(lengths) > 1:
+        axes.legend()
+    return close(
+        figure, "median length of " + "; ".join(f"{n}: {int(np.median(v))} {unit}" for n, v in lengths.items())
+    )
 
 
 def plot_label_shares(labels: dict[str, pd.Series]) -> Figure:
@@ -117,7 +122,9 @@ def plot_label_shares(labels: dict[str, pd.Series]) -> Figure:
     table = table.sort_values(next(iter(labels)), ascending=False)
     styles(len(labels))  # hatchings are as many as line styles
     figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-    table.rename(index=plain, columns=plain).plot.bar(ax=axes, rot=30, edgecolor="black", color=FILLS)
+    table.rename(index=plain, columns=plain).plot.bar(
+        ax=axes, rot=0 if len(table) <= 5 else 30, edgecolor="black", color=FILLS
+    )
     for bars, hatch in zip(axes.containers, HATCHES, strict=False):
         for bar in bars:
             bar.set_hatch(hatch)
