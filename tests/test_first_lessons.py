@@ -12,6 +12,7 @@ from test_notebooks import LESSONS, exercises, read, tags
 SHOWN = {
     "use-keep_top_p": ["tokens make up 90 %", "the same as the library's: True"],
     "use-count_gpt2": [],
+    "use-bits_per_byte": ["paragraph: ≈ ", "ticket: ≈ ", " bits per byte"],
     "use-last_real_positions": [
         "padding on the right: positions read [2, 11, 18], moved [False, False, False]",
         "padding on the left: positions read [18, 18, 18], moved [False, False, False]",

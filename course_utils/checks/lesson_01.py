@@ -1,5 +1,7 @@
 """Checks of lesson 1: load a pre-trained model."""
 
+import math
+
 import torch
 
 from course_utils.checks.base import exercise, hint_at_known, number, require, round_all, same, tensor
@@ -62,3 +64,23 @@ def check_count_gpt2(count_gpt2) -> str:
     mini = count_gpt2(8192, 128, 256, 6)
     require(mini == 6_868_992, "right for GPT-2 itself, but not for gpt2-mini: use the arguments, not GPT-2's numbers.")
     return "124,439,808 for GPT-2 and 6,868,992 for gpt2-mini, which is what their files hold."
+
+
+@exercise("one number, the bits for each byte", number)
+def check_bits_per_byte(bits_per_byte) -> str:
+    """`bits_per_byte(losses, text)`: a text's loss in bits, divided by its bytes."""
+    result = bits_per_byte(torch.tensor([1.0, 2.0, 3.0, 4.0]), "Päckchen")  # eight letters, nine bytes
+    mistakes = {
+        10 / 9: "these are nats: divide by the logarithm of 2",
+        10 * math.log(2) / 9: "a nat is more than a bit: divide by the logarithm of 2, do not multiply",
+        10 / 8 / math.log(2): "you divide by characters, but the ä takes two bytes: text.encode() gives them",
+        2.5 / 9 / math.log(2): "you take the mean of the losses: sum them",
+        2.5 / math.log(2): "these are bits for each token: divide the sum by the bytes",
+        10 / math.log(2): "these are the bits of the whole text: divide by its bytes",
+    }
+    hint_at_known(result, mistakes)
+    require(
+        same(result, 10 / 9 / math.log(2)),
+        f"losses of 1, 2, 3 and 4 nats over the nine bytes of Päckchen are 1.60 bits a byte, yours is {result:.2f}.",
+    )
+    return "all losses, in bits, by all bytes: models with different tokenizers can be compared by it."

@@ -1,5 +1,7 @@
 """Wrong answers to the exercises of lesson 1, each with a part of the hint that it must get."""
 
+import math
+
 import torch
 
 
@@ -114,5 +116,14 @@ WRONG = {
         (lambda *sizes: count(*sizes, norms=2), "a scale and a shift"),
         (lambda *sizes: 0, "count one block first"),
         (count_of_real_gpt2, "not for gpt2-mini"),
+    ],
+    "bits_per_byte": [
+        (lambda losses, text: losses.sum().item() / len(text.encode()), "these are nats"),
+        (lambda losses, text: losses.sum().item() * math.log(2) / len(text.encode()), "more than a bit"),
+        (lambda losses, text: losses.sum().item() / math.log(2) / len(text), "divide by characters"),
+        (lambda losses, text: losses.mean().item() / math.log(2) / len(text.encode()), "the mean of the losses"),
+        (lambda losses, text: losses.mean().item() / math.log(2), "for each token"),
+        (lambda losses, text: losses.sum().item() / math.log(2), "of the whole text"),
+        (lambda losses, text: 1.0, "are 1.60 bits a byte, yours is 1.00"),
     ],
 }
