@@ -47,7 +47,7 @@ def bf16_pays(kind: str = "cpu") -> bool:
 def mixed_precision(model: torch.nn.Module, precision: str = "auto", kind: str | None = None) -> AbstractContextManager:
     """A context in which a model computes its matrix products in bf16, and nearly all else in fp32.
 
-    The weights stay fp32, and so do sums, norms and losses. bf16 keeps 8 bits of a number, about 3 digits. Micikevicius
+    The weights stay fp32, and so do sums, norms and losses. bf16 keeps 8 bits of a number, 2 to 3 digits. Micikevicius
     et al. 2018, arXiv:1710.03740. With `precision` "auto" that happens only where it is faster: on machines that are
     built for it, with matrices large enough to repay the conversion. A model of width `NARROW` to `WIDE` uses it while
     it trains and predicts in fp32, so that a prediction does not depend on what else is in the batch. `kind` is the

@@ -1,7 +1,8 @@
 """What each means of training faster brings, alone: seconds without it divided by seconds with it.
 
-Steps of `gpt2-mini` over the same tickets, in one process, with and without the means in turn. Two means are measured
-that the course does not use, because they did not pay: packing and `torch.compile`.
+Steps of a model over the same tickets, in one process, with and without the means in turn: `MEANS` with `gpt2-mini`,
+`LARGER` with `smollm2`. Two means are measured that the course does not use, because they did not pay: packing and
+`torch.compile`.
 """
 
 import time
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.activations import NewGELUActivation
 
-from course_utils.architecture import body_parts, freeze_below
+from course_utils.architecture import add_lora, body_parts, freeze_below
 from course_utils.data import QUEUES
 from course_utils.devices import mixed_precision
 from course_utils.frozen import remember_states
@@ -28,6 +29,10 @@ BATCH, STEPS = 16, 12
 
 def classifier() -> nn.Module:
     return load_classifier(QUEUES)
+
+
+def larger() -> nn.Module:
+    return load_classifier(QUEUES, "smollm2")
 
 
 def change(model: nn.Module, **names) -> nn.Module:
@@ -44,8 +49,8 @@ def unfused_gelu() -> nn.Module:
     return model
 
 
-def plain_attention() -> nn.Module:
-    model = classifier()
+def plain_attention(build: Callable = classifier) -> nn.Module:
+    model = build()
     model.set_attn_implementation("sdpa")
     return model
 
@@ -136,8 +141,13 @@ class Steps:
         return (time.perf_counter() - start) / sum(len(batch["labels"]) for batch in self.batches)
 
 
-def half_frozen() -> nn.Module:
-    return freeze_below(classifier(), 3)
+def half_frozen(build: Callable = classifier) -> nn.Module:
+    model = build()
+    return freeze_below(model, len(body_parts(model).blocks) // 2)
+
+
+def half_lora() -> nn.Module:
+    return add_lora(half_frozen(larger), layers=range(15, 30))
 
 
 # name: (arguments of `Steps` with the means, the same without it, whether the course uses it)
@@ -161,18 +171,35 @@ MEANS = {
     "packing": ({"step": packed}, {"step": lambda m, b: plain_step(m, b)}, False),
     "torch.compile": ({"build": compiled, "step": fp32}, {"step": fp32}, False),
 }  # fmt: skip
+LARGER = {
+    "batches of like length": ({}, {"order": random_order}, True),
+    "no mask on right padding": (
+        {"step": lambda m, b: plain_step(m, b), "build": lambda: plain_attention(larger)},
+        {"step": masked, "build": lambda: plain_attention(larger)},
+        True,
+    ),
+    "fused AdamW": ({}, {"fused": False}, True),
+    "no cache": ({}, {"build": lambda: change(larger(), use_cache=True)}, True),
+    "bf16, with attention by products": ({}, {"step": fp32}, True),
+    "15 of 30 blocks frozen": ({"build": lambda: half_frozen(larger)}, {}, True),
+    "15 of 30 blocks frozen, their states stored": (
+        {"build": lambda: half_frozen(larger), "context": remember_states}, {}, True,
+    ),
+    "15 of 30 frozen and stored, LoRA in the others": ({"build": half_lora, "context": remember_states}, {}, True),
+}  # fmt: skip
 
 
-def measure_means(train, rounds: int = 9) -> list[dict]:
+def measure_means(train, rounds: int = 9, table: dict = MEANS, build: Callable = classifier, steps: int = STEPS):
     """A row for each means: {"means", "used", "ratio", "low", "high"}: the median and the middle half of the rounds.
 
     In each round both sides take the same steps, one after the other. The first round is not counted: there every shape
     is new, and what is compiled or remembered is made.
     """
     rows = []
-    for name, (with_it, without, used) in MEANS.items():
+    for name, (with_it, without, used) in table.items():
         with ExitStack() as stack:
-            sides = [Steps(**({"build": classifier, "step": auto, "train": train} | own)) for own in (with_it, without)]
+            usual = {"build": build, "step": auto, "train": train, "steps": steps}
+            sides = [Steps(**(usual | own)) for own in (with_it, without)]
             for side in sides:
                 stack.enter_context(side.context(side.model))
             seconds = [[side.time() for side in sides] for _ in range(rounds + 1)][1:]

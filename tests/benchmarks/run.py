@@ -23,9 +23,10 @@ os.environ["TQDM_DISABLE"] = "1"
 
 import numpy
 import torch
-from means import measure_means
+from means import LARGER, larger, measure_means
 from ways import WAYS, build_ours, load_data
 
+from course_utils.devices import bf16_pays
 from course_utils.history import FineTuneSettings
 from course_utils.models import load_tokenizer
 from course_utils.results import half_width
@@ -182,11 +183,20 @@ def measure_all_means(quick: bool) -> dict:
     return {"means": measure_means(train, 2 if quick else 9)}
 
 
+def measure_larger_means(quick: bool) -> dict:
+    """The same for smollm2, with the machine it was measured on; bf16 only where the processor has it."""
+    train, _ = load_data(load_tokenizer("smollm2"), 64)
+    table = {name: sides for name, sides in LARGER.items() if bf16_pays() or "bf16" not in name}
+    rows = measure_means(train, 1 if quick else 3, table, larger, steps=1 if quick else 3)
+    return {"smollm2 means": {"machine": describe_machine(), "means": rows}}
+
+
 PIECES = {
     "mini": measure_mini,
     "means": measure_all_means,
     "others": lambda quick: {"others": run_script(["-c", OTHERS])},
     "smollm2": lambda quick: measure_larger("smollm2", 16),
+    "smollm2-means": measure_larger_means,
     "gpt2": lambda quick: measure_larger("gpt2-shape", 8),
     "precisions": lambda quick: {"precisions": compare_precisions(*((2, 64, 1) if quick else (5, 1024, 3)))},
     "growth": lambda quick: {"growth": measure_growth([64, 128] if quick else [1_000, 10_000, 100_000])},
