@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from course_utils.architecture import add_lora
 from course_utils.models import load_tokenizer
 from course_utils.pipeline import collate
 from course_utils.results import RESULTS
@@ -86,6 +87,26 @@ def test_what_lesson_5_says_of_the_benchmark_was_measured():
     growth = kept["growth"]
     assert growth["sizes"][-1]["rows"] == 100 * growth["sizes"][0]["rows"] and growth["power"] < 1.05
     assert growth["sizes"][-1]["peak_mib"] < 1.2 * growth["sizes"][0]["peak_mib"]
+
+
+def test_what_lesson_10_says_of_the_means_with_smollm2_was_measured():
+    """On a processor without bf16, so without that row."""
+    rows = json.loads((RESULTS / "benchmark.json").read_text())["smollm2 means"]["means"]
+    gains = {row["means"]: row["ratio"] for row in rows}
+    assert list(gains) == [name for name in means.LARGER if "bf16" not in name]
+    length, mask, frozen, stored, lora = gains.values()
+    assert 1 < length < 1.2 and mask == pytest.approx(1.13, abs=0.01)
+    assert 1.6 < frozen < stored < 2.1 and lora == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize("name", means.LARGER)
+def test_each_means_of_a_larger_model_has_two_sides(few, tiny_llama, name, monkeypatch):
+    monkeypatch.setattr(means, "load_classifier", lambda *_: ways.build_ours(tiny_llama))
+    monkeypatch.setattr(means, "add_lora", lambda model, layers: add_lora(model))
+    (row,) = means.measure_means(few["train"], 1, {name: means.LARGER[name]}, means.larger, steps=2)
+    assert row["means"] == name and row["ratio"] > 0
+    with_it, without, _ = means.LARGER[name]
+    assert with_it != without
 
 
 def test_ratios_and_work_are_computed_from_the_runs():

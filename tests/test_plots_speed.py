@@ -29,6 +29,11 @@ def test_means_stand_in_the_order_of_what_they_bring(capsys):
     assert all(text.get_bbox_patch().get_facecolor() == (1, 1, 1, 1) for text in axes.texts)  # the line is behind them
 
 
+def test_a_group_without_a_means_is_not_named():
+    (axes,) = plots.plot_means([row for row in MEANS if row["used"]]).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["used in the course"]
+
+
 def test_growth_is_drawn_beside_a_straight_line_through_its_beginning(capsys):
     figure = plots.plot_growth(GROWTH)
     assert "1,000 tickets: 8 s, 900 MiB; 10,000 tickets: 90 s, 950 MiB" in capsys.readouterr().out

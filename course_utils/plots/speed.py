@@ -18,6 +18,8 @@ def plot_means(rows: Sequence[dict]) -> Figure:
     figure, axes = plt.subplots(figsize=(8, 0.34 * len(rows) + 1), layout="constrained")
     for used, label in ((True, "used in the course"), (False, "left out")):
         places = [i for i, row in enumerate(rows) if row["used"] == used]
+        if not places:
+            continue
         ratios = [rows[i]["ratio"] for i in places]
         # From 1, "no difference": gains point to the right, losses to the left.
         gains, look = [ratio - 1 for ratio in ratios], {"color": FILLS[not used], "hatch": HATCHES[not used]}

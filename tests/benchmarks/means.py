@@ -178,8 +178,6 @@ LARGER = {
         {"step": masked, "build": lambda: plain_attention(larger)},
         True,
     ),
-    "fused AdamW": ({}, {"fused": False}, True),
-    "no cache": ({}, {"build": lambda: change(larger(), use_cache=True)}, True),
     "bf16, with attention by products": ({}, {"step": fp32}, True),
     "15 of 30 blocks frozen": ({"build": lambda: half_frozen(larger)}, {}, True),
     "15 of 30 blocks frozen, their states stored": (

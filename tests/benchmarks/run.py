@@ -51,7 +51,8 @@ def measure_rate(dtype: torch.dtype, rounds: int = 5) -> float:
 
 
 def describe_machine() -> dict:
-    """Processor, cores, threads, versions, and the rates of matrix products."""
+    """Processor, cores, threads, versions, and the rates of matrix products, of bf16 where the processor has it."""
+    precisions = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if bf16_pays() else {})
     cpuinfo = Path("/proc/cpuinfo")  # only Linux has it
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -59,7 +60,7 @@ def describe_machine() -> dict:
         "processor": names[0] if names else platform.processor(), "cores": os.cpu_count(),
         "threads": torch.get_num_threads(), "python": platform.python_version(),
         "packages": {name: version(name) for name in ("torch", "transformers", "accelerate")},
-        "gflops": {"fp32": round(measure_rate(torch.float32)), "bf16": round(measure_rate(torch.bfloat16))},
+        "gflops": {name: round(measure_rate(dtype)) for name, dtype in precisions.items()},
     }  # fmt: skip
 
 
@@ -185,9 +186,9 @@ def measure_all_means(quick: bool) -> dict:
 
 def measure_larger_means(quick: bool) -> dict:
     """The same for smollm2, with the machine it was measured on; bf16 only where the processor has it."""
-    train, _ = load_data(load_tokenizer("smollm2"), 64)
+    train, _ = load_data(load_tokenizer("smollm2"), 32)
     table = {name: sides for name, sides in LARGER.items() if bf16_pays() or "bf16" not in name}
-    rows = measure_means(train, 1 if quick else 3, table, larger, steps=1 if quick else 3)
+    rows = measure_means(train, 1 if quick else 2, table, larger, steps=2)
     return {"smollm2 means": {"machine": describe_machine(), "means": rows}}
 
 
