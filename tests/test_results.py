@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 from course_utils import contestants, provenance, studies
@@ -356,6 +357,25 @@ def test_what_lesson_8_says_of_patience_is_what_its_runs_show():
     validated = {(run["contestant"], run["seed"]): run["validation"] for run in results["runs"]}
     too_soon = [seed for seed in range(5) if validated["patience 1", seed] < validated["to the end", seed]]
     assert [round(lost[seed], 2) > 0 for seed in too_soon] == [False, True, False]
+
+
+def test_what_lesson_7_says_is_not_shown_is_not():
+    """That the shape is worth more at three times the rate; and that warm-up adds to the fall, at the good rate."""
+    runs = r.read_results("schedules")["runs"]
+
+    def column(name, metric):
+        return np.array([metric(run) for run in runs if run["contestant"] == name])
+
+    def interval(values):
+        half = r.half_width(values)
+        return tuple(round(float(x), 2) for x in (values.mean(), values.mean() - half, values.mean() + half))
+
+    high, shaped, constant = ", three times as high", "warm-up, then falling", "constant rate"
+    scores = {name: column(name, lambda run: run["macro_f1"]) for name in {run["contestant"] for run in runs}}
+    gains = [scores[shaped + h] - scores[constant + h] for h in ("", high)]
+    assert interval(gains[1] - gains[0]) == (0.05, -0.01, 0.12)
+    last = [column(name, lambda run: run["curve"][-1]["validation_loss"]) for name in (shaped, "falling")]
+    assert interval(last[0] - last[1]) == (0.01, -0.04, 0.05)
 
 
 def test_of_the_ways_lesson_9_calls_one_shown_when_corrected():
