@@ -1,5 +1,8 @@
 """Lesson 6: metrics, intervals, baselines, predictions."""
 
+import tracemalloc
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +74,28 @@ def test_bootstrap_interval_holds_the_score_and_narrows_with_more_rows():
     narrow = bootstrap_interval(true, predicted, resamples=300)
     assert narrow[0] < macro_f1(true, predicted) < narrow[1]
     assert narrow[1] - narrow[0] < 0.6 * (wide[1] - wide[0])
+
+
+def test_redrawing_a_large_test_set_takes_little_memory_and_the_same_numbers(monkeypatch):
+    rng = np.random.default_rng(3)
+    true = rng.integers(0, 4, 20_000)
+    predicted = np.where(rng.random(20_000) < 0.7, true, rng.integers(0, 4, 20_000))
+    intervals = partial(bootstrap_interval, true, predicted), partial(difference_interval, true, true, predicted)
+    at_once = [interval(resamples=40) for interval in intervals]
+    monkeypatch.setattr(evaluation, "DRAWN_ROWS", 50_000)  # two test sets at a time
+    tracemalloc.start()  # numpy tells it of all that it takes
+    few_at_a_time = [interval(resamples=40) for interval in intervals]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert few_at_a_time == at_once
+    assert peak < 20 * true.nbytes  # row numbers and rows of two test sets; those of all forty are 120 times as much
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(20_000, 300), (25_000, 240), (60_000, 200)])
+def test_a_very_large_test_set_is_redrawn_less_often(rows, expected):
+    calls = []
+    evaluation.bootstrap_interval(np.zeros(rows), np.zeros(rows), lambda t, p: calls.append(len(t)) or 0.5, 0.95, 300)
+    assert len(calls) in (expected, expected + 1) and set(calls) == {rows}  # scipy also asks for the score itself
 
 
 def test_a_difference_of_nothing_is_not_shown_and_a_large_one_is():
