@@ -2,13 +2,15 @@
 
 import json
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from course_utils.architecture import add_lora
+from course_utils.architecture import add_lora, frozen_blocks
+from course_utils.frozen import remember_states
 from course_utils.models import load_tokenizer
 from course_utils.pipeline import collate
 from course_utils.results import RESULTS
@@ -99,14 +101,42 @@ def test_what_lesson_10_says_of_the_means_with_smollm2_was_measured():
     assert 1.6 < frozen < stored < 2.1 and lora == pytest.approx(3, abs=0.1)
 
 
-@pytest.mark.parametrize("name", means.LARGER)
-def test_each_means_of_a_larger_model_has_two_sides(few, tiny_llama, name, monkeypatch):
+@pytest.fixture
+def small_larger(tiny_llama, monkeypatch):
+    """The means of the larger model, on a Llama of three blocks, of which one is frozen."""
     monkeypatch.setattr(means, "load_classifier", lambda *_: ways.build_ours(tiny_llama))
-    monkeypatch.setattr(means, "add_lora", lambda model, layers: add_lora(model))
+    monkeypatch.setattr(means, "add_lora", lambda model, layers: add_lora(model, layers=[1, 2]))
+
+
+@pytest.mark.parametrize("name", means.LARGER)
+def test_each_means_of_a_larger_model_can_be_measured(few, small_larger, name):
     (row,) = means.measure_means(few["train"], 1, {name: means.LARGER[name]}, means.larger, steps=2)
     assert row["means"] == name and row["ratio"] > 0
-    with_it, without, _ = means.LARGER[name]
-    assert with_it != without
+
+
+def test_what_the_means_of_a_larger_model_are_called_is_what_they_do(few, small_larger):
+    def build(name):
+        usual = {"build": means.larger, "step": means.auto, "train": few["train"]}
+        return [means.Steps(**(usual | own)) for own in means.LARGER[name][:2]]
+
+    def count_trained(steps):
+        return sum(p.numel() for p in steps.parameters)
+
+    for name in ("15 of 30 blocks frozen", "15 of 30 blocks frozen, their states stored"):
+        frozen, whole = build(name)
+        assert len(frozen_blocks(frozen.model)) == 1 and not frozen_blocks(whole.model), name
+        assert (frozen.context is remember_states) == ("stored" in name) and whole.context is nullcontext, name
+    lora, whole = build("15 of 30 frozen and stored, LoRA in the others")
+    assert lora.context is remember_states and count_trained(lora) < count_trained(whole) / 10
+    bare, masked = build("no mask on right padding")
+    assert masked.step is means.masked and bare.step is not means.masked
+    assert {steps.model.config._attn_implementation for steps in (bare, masked)} == {"sdpa"}
+    buckets, mixed = (
+        sum(batch["input_ids"].numel() for batch in steps.batches) for steps in build("batches of like length")
+    )
+    assert buckets < mixed  # less padding
+    auto, plain = build("bf16, with attention by products")
+    assert auto.step is means.auto and plain.step is means.fp32
 
 
 def test_ratios_and_work_are_computed_from_the_runs():

@@ -44,8 +44,13 @@ def test_history_shows_losses_and_validations_at_their_steps_and_the_best_of_the
     assert data(left.lines[2]) == ([4, 8, 12], [1.9, 1.8, 1.7])
     assert data(right.lines[0]) == ([4, 8, 12], [0.3, 0.62, 0.5])
     assert right.lines[1].get_xdata()[0] == 8
-    assert [text.get_text() for text in right.texts] == [" best step: 8 "]
+    assert [(text.get_text(), text.get_ha()) for text in right.texts] == [(" best step: 8 ", "right")]
     assert "from ≈ 2.00 to ≈ 1.41; validation macro-F1 is best at ≈ 0.62." in capsys.readouterr().out
+
+
+def test_the_best_step_is_named_on_the_side_where_there_is_room(history):
+    history.best_step = 4  # of 12
+    assert [text.get_ha() for text in plots.plot_history(history).axes[1].texts] == ["left"]
 
 
 def test_history_without_a_validation_is_drawn_too(capsys):
@@ -77,6 +82,33 @@ def test_learning_rates_next_tokens_and_lengths_say_what_they_show(capsys):
     lengths = plots.plot_lengths({"all": [1, 2, 9]}, limit=12)
     assert "median length of all: 2 tokens." in capsys.readouterr().out
     assert [text.get_text() for text in lengths.axes[0].texts] == [" limit: 12,\n 0 longer"]
+
+
+def test_a_schedule_is_named_where_it_is_farthest_from_the_others():
+    ends = {"low": [0.1, 0.0, 0.1], "high": [0.2, 0.4, 0.2], "late": [0.1, 0.2, 0.9]}
+    rates = {name: [0.1] * 7 + end for name, end in ends.items()}
+    names = {text.get_text(): text for text in plots.plot_learning_rates(rates).axes[0].texts}
+    assert {name: text.xy for name, text in names.items()} == {"low": (9, 0.0), "high": (9, 0.4), "late": (10, 0.9)}
+    # The lowest stands below its line, and what ends at the right has its name on the left.
+    assert {n: (t.get_va(), t.get_ha()) for n, t in names.items()} == {
+        "low": ("top", "right"), "high": ("bottom", "left"), "late": ("bottom", "right"),
+    }  # fmt: skip
+
+
+def test_few_labels_stand_upright_and_many_slant():
+    def slant(count):
+        axes = plots.plot_label_shares({"all": pd.Series([f"label {i}" for i in range(count)])}).axes[0]
+        return {text.get_rotation() for text in axes.get_xticklabels()}
+
+    assert slant(5) == {0} and slant(6) == {30}
+
+
+def test_decades_are_written_out(capsys):
+    axes = plots.plot_losses({"burnt": [0.5, 200.0]}, classes=8, log=True).axes[0]
+    axes.figure.canvas.draw()
+    low, high = axes.get_ylim()
+    shown = [text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
+    assert shown == ["0.5", "1", "2", "5", "10", "20", "50", "100", "200"]
 
 
 def test_label_shares_are_drawn_a_bar_for_each_label_and_group(capsys):
@@ -243,6 +275,11 @@ def test_a_range_test_is_drawn_with_its_marks():
     names = ["mean of 10 steps", "at the start: 1.84", "steepest descent: 1.0e-03", "gain lost: 5.0e-01"]
     assert texts(figure) == names
     assert [line.get_xdata()[0] for line in figure.axes[0].lines[3:]] == [1e-3, 0.5]
+    # The first mean of ten whole steps is that of the first ten, at the middle of their rates.
+    mean = figure.axes[0].lines[1]
+    assert len(mean.get_xdata()) == 21
+    assert mean.get_ydata()[0] == pytest.approx(losses[:10].mean())
+    assert mean.get_xdata()[0] == pytest.approx(np.exp(np.log(rates[:10]).mean()))
 
 
 def test_a_range_test_is_cut_where_it_ends_and_shows_the_whole_dip():

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from course_utils.diagnosis import running_mean
-from course_utils.plots.style import BEHIND, LINES, close, label_decades, plain, spread, styles
+from course_utils.plots.style import BEHIND, LINES, close, headline, label_decades, plain, spread, styles
 
 
 def plot_history(history, title: str = "Fine-tuning") -> Figure:
@@ -128,9 +128,7 @@ def plot_scores(curves: dict[str, dict[int, float]], metric: str = "validation m
     ends = [list(curve.items())[-1] for curve in curves.values()]
     for name, (step, _), height in zip(curves, ends, spread([score for _, score in ends], 0.08), strict=True):
         axes.annotate(plain(name), (step, height), xytext=(12, 0), textcoords="offset points", va="center")
-    axes.set(
-        title=f"{metric[0].upper() + metric[1:]} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1)
-    )
+    axes.set(title=f"{headline(metric)} against steps", xlabel="optimizer step", ylabel=metric, ylim=(0, 1))
     axes.margins(x=0.22)
     axes.set_xlim(left=-0.02 * max(step for step, _ in ends))
     axes.grid(alpha=0.3)

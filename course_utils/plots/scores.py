@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_utils.evaluation import accuracy_interval
-from course_utils.plots.style import close, plain, spread, styles
+from course_utils.plots.style import close, headline, plain, spread, styles
 
 
 def plot_confusion(evaluation) -> Figure:
@@ -42,7 +42,7 @@ def plot_comparison(scores: dict[str, tuple[float, float, float]], metric: str =
         axes.annotate(f"{value:.2f}", (value, y), textcoords="offset points", xytext=(0, 7), ha="center")
     axes.set_yticks(range(len(names)), map(plain, names))
     axes.set(
-        title=f"{metric[0].upper() + metric[1:]} with 95 % intervals",
+        title=f"{headline(metric)} with 95 % intervals",
         xlabel=metric,
         xlim=(0, 1),
         ylim=(-0.5, len(names) - 0.3),
@@ -78,7 +78,7 @@ def plot_two_sets(
         axes.legend(loc="upper right")
     axes.set_xticks([0, 1], ["validation", "test"])
     axes.set(
-        title=f"{metric[0].upper() + metric[1:]}: validation beside test",
+        title=f"{headline(metric)}: validation beside test",
         ylabel=metric,
         xlim=(-0.15, 1.9 if named else 1.15),
     )

@@ -31,6 +31,11 @@ def plain(text: str) -> str:
     return str(text).replace("$", r"\$")
 
 
+def headline(text: str) -> str:
+    """The text with a capital at its beginning, for a title; the rest stays as it is, as in "Macro-F1"."""
+    return text[:1].upper() + text[1:]
+
+
 def spread(heights: Sequence[float], gap: float) -> np.ndarray:
     """Move heights as little as possible until all are at least `gap` apart, so that labels do not cover each other."""
     heights = np.array(heights, dtype=float)
