@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from course_utils import plots
+from course_utils.contestants import NETWORKS
 from course_utils.history import History
 from course_utils.results import differences, read_results
 
@@ -147,3 +148,35 @@ def test_what_dropout_and_smoothing_gain_at_the_end_they_do_not_gain_at_the_best
         assert abs(last["mean"]) < 0.02
     else:
         assert last["mean"] < min(-0.15, 2 * lowest["mean"])
+
+
+def test_one_setting_betters_the_last_loss_and_spoils_the_score_in_all_ten_seeds(measured):
+    """The question that lesson 8 opens with, and what it says of the answer."""
+    runs = {(run["contestant"], run["seed"]): run for run in measured["runs"]}
+
+    def gaps(knob, metric):
+        return [runs[knob, seed][metric] - runs["plain", seed][metric] for seed in range(10)]
+
+    both = [k for k in KNOBS if max(gaps(k, "last")) < 0 and max(gaps(k, "macro_f1")) < 0]
+    assert both == ["dropout 0.3"]
+    means = {knob: round(np.mean(gaps(knob, "last")), 2) for knob in KNOBS if "decay" not in knob}
+    assert means == {"dropout 0.1": -0.20, "dropout 0.3": -0.36, "label smoothing 0.1": -0.39}
+    assert round(np.mean(gaps("dropout 0.3", "macro_f1")), 2) == -0.05
+    training = {k: np.mean([runs[k, seed]["curve"][-1]["train_loss"] for seed in range(10)]) for k in ("plain", *KNOBS)}
+    assert (round(training["dropout 0.3"], 2), round(training["plain"], 2)) == (0.99, 0.01)
+    assert {np.diff([row["step"] for row in run["curve"]])[-1] for run in runs.values()} == {15}
+    fallen = np.mean([runs["plain", seed]["last"] - runs["plain", seed]["lowest"] for seed in range(10)])
+    assert round(fallen, 2) == 0.35
+    scores = {k: round(np.mean([runs[k, seed]["macro_f1"] for seed in range(10)]), 2) for k in ("plain", *KNOBS)}
+    assert [scores[k] - scores["plain"] for k in KNOBS if scores[k] != scores["plain"]] == [pytest.approx(-0.05)]
+
+
+def test_more_labels_help_more_than_any_knob():
+    score = {
+        (r["labels"], r["seed"]): r["macro_f1"]
+        for r in read_results("transfer")["runs"]
+        if r["contestant"] == "pre-trained"
+    }
+    gains = [score[32, seed] - score[16, seed] for seed in range(5)]
+    assert round(np.mean(gains), 2) == 0.10 and (round(min(gains), 2), round(max(gains), 2)) == (0.08, 0.13)
+    assert NETWORKS["pre-trained"] == NETWORKS["plain"]
