@@ -114,6 +114,7 @@ def test_two_processes_write_one_folder_and_speak_once(good, mine, tiny, tmp_pat
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("expected time of training") == 1
+    assert "test rows, the model and the baselines ..." in done.stdout  # with many rows it takes minutes
     two, one = (json.loads((folder / "report.json").read_text()) for folder in (tmp_path / "out", mine))
     assert two["model"]["processes"] == 2
     assert two["history"]["loss"] == pytest.approx(one["history"]["loss"], abs=1e-5)

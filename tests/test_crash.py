@@ -177,6 +177,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(server, words, whole, tmp_path):
     assert "--resume" in said.read_text().splitlines()[-1]
     assert server.run([*command, "--resume"], said) == 0
     assert outcome(out) == outcome(whole[0])
+    # The clock of the stopped process is gone, and what is said of time says so.
+    assert "since the run went on" in said.read_text() and "since the run went on" in (out / "report.html").read_text()
+    assert "since the run went on" not in (whole[0] / "report.html").read_text()
 
 
 def check_full_disk(server, words, whole, out: Path, said: Path, make_room, after_save: str | None = None) -> None:

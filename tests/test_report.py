@@ -77,7 +77,7 @@ def make_facts(labels=("account", "billing", "returns")) -> dict:
         "comparison": {"difference": score(-0.03)},
         "cost": {"ms_per_text": 4.2, "tfidf_ms_per_text": 0.02, "times": 210.0},
         "verdict": {"kind": "tfidf as good", "sentence": "TF-IDF is as good and 210 times cheaper to run: use it."},
-        "seconds": {"expected": 25.0, "training": 22.4, "evaluation": 0.6, "total": 27.9},
+        "seconds": {"expected": 25.0, "training": 22.4, "resumed": False, "evaluation": 0.6, "total": 27.9},
         "versions": {"python": "3.12", "torch": "2.13", "transformers": "5.23", "course": "0.1"},
         "license": None,
     }  # fmt: skip

@@ -83,7 +83,7 @@ def run(options: Namespace) -> int:
         if not is_first():
             return 2 if diverged else 0
         facts["history"] = asdict(history)
-        facts["seconds"] = {"expected": expected, "training": time.perf_counter() - began}
+        facts["seconds"] = {"expected": expected, "training": time.perf_counter() - began, "resumed": going_on}
         facts["model"]["gradient_checkpointing"] = run["fitted"][2]
         measure(facts, move_if_it_fits(model), data, start)
         tokenizer.model_max_length = limit  # so that a pipeline with truncation=True cuts texts where training did
@@ -228,6 +228,7 @@ def explain_full_disk(out: Path) -> Iterator[None]:
 
 def measure(facts: dict, model, data: DatasetDict, start: float) -> None:
     """Evaluate on the test, once, and add everything that follows from it to the facts."""
+    say(f"Evaluating on {len(data['test']):,} test rows, the model and the baselines ...")
     began = time.perf_counter()
     result = evaluate(model, data["test"])
     seconds = time.perf_counter() - began
@@ -277,7 +278,9 @@ def show_result(facts: dict, out: Path) -> None:
     scores = {facts["model"]["name"]: test, "TF-IDF": baselines["tfidf"], "commonest label": baselines["majority"]}
     rows = [[name, show_score(s["macro_f1"]), show_score(s["accuracy"])] for name, s in scores.items()]
     say_table(f"{test['rows']:,} test rows, with 95 % intervals", ["", "macro-F1", "accuracy"], rows)
-    say(facts["verdict"]["sentence"], f"Training took {in_words(facts['seconds']['training'])}. Written: {out}")
+    since = " since the run went on" if facts["seconds"]["resumed"] else ""
+    took = f"Training took {in_words(facts['seconds']['training'])}{since}."
+    say(facts["verdict"]["sentence"], f"{took} Written: {out}")
     if facts["model"]["pooling"] == "mean":
         say("With --pooling mean, load the folder by course_utils.models.load_fine_tuned, not by transformers alone.")
     say(f"Next: open {out / 'report.html'}, or run python -m course_utils predict {shlex.quote(str(out))} FILE")
