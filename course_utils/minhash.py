@@ -3,8 +3,9 @@
 Each text keeps 60 numbers in place of its grams: under 60 random orders of all grams, which of its own comes first
 (Broder 1997). Two texts agree in each of them with the probability of their similarity. In 20 bands of three numbers,
 texts that agree in a whole band are compared, gram by gram (Indyk and Motwani 1998). So a pair of similarity 0.7 is
-missed with probability (1 - 0.7 ** 3) ** 20 = 0.0002, one of 0.8 with 6e-7, and none that is reported is wrong. Memory:
-240 bytes a text, beside the texts.
+missed with probability (1 - 0.7 ** 3) ** 20 = 0.0002, one of 0.8 with 6e-7, and none that is reported is wrong. More
+are missed where very many texts share a form, such as letters that differ in a dozen words: they agree in whole bands
+without being near, and of such a crowd not all pairs are compared. Memory: 240 bytes a text, beside the texts.
 """
 
 from collections.abc import Iterator, Sequence
