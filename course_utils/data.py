@@ -66,6 +66,7 @@ def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "
 # --- cleaning ---------------------------------------------------------------------------------------------------
 
 TAG = re.compile(r"</?(a|b|br|div|em|font|i|p|span|strong|u|ul|li|table|tr|td)\b[^<>]*>", re.IGNORECASE)
+ENTITY = re.compile(r"&(#\d+|#x[\da-f]+|\w+);", re.IGNORECASE)
 BREAK = re.compile(r"<(br|/p|/div)\s*/?>", re.IGNORECASE)
 # One line that a mail program adds, as a whole: a customer's sentence that begins like it must not match.
 FOOTER_LINE = (
@@ -114,8 +115,8 @@ def clean_text(text: str) -> str:
 
 
 def strip_html(text: str) -> str:
-    """Turn HTML into the text a reader would see."""
-    return html.unescape(TAG.sub(" ", BREAK.sub("\n", text)))
+    """Turn HTML into the text a reader would see; "&copy=2" in an address, without a semicolon, is no entity."""
+    return ENTITY.sub(lambda entity: html.unescape(entity[0]), TAG.sub(" ", BREAK.sub("\n", text)))
 
 
 def strip_footer(text: str) -> str:

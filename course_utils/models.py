@@ -23,6 +23,7 @@ import transformers
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -104,7 +105,7 @@ def load_or_explain(loader: Callable, name: str, **options):
     try:
         # Never code from a model's folder: loading must not run what strangers wrote.
         return loader(place, local_files_only=not online, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = explain(error)
     if is_folder:
         raise OSError(f"The folder {name!r} holds nothing that transformers can load ({reason}).")

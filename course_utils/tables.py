@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+LONGEST_HEADER = 100_000  # characters in which a separator is looked for
 LONGEST_CELL = 1_000_000  # characters; more is nearly always a quote that was opened and never closed
 # How files begin that some programs call data, and what they are.
 MAGIC = {
@@ -91,7 +92,7 @@ def check_text(path: Path, encoding: str) -> None:
     for magic, what in MAGIC.items():
         if start.startswith(magic):
             raise ValueError(f"{path.name!r} is {what}, not text: save the table as CSV in UTF-8.")
-    if encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
+    if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):  # whatever alias was given
         return
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError(f"{path.name!r} was read as {encoding} but is UTF-16: add --encoding utf-16.")
@@ -149,7 +150,7 @@ def read_delimited(path: Path, wanted: list[str], encoding: str) -> tuple[dict[s
     if first is None:
         raise ValueError(f"{path.name!r} holds nothing but blank lines: export it again.")
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    separator = find_separator(first, wanted, usual)
+    separator = find_separator(first[:LONGEST_HEADER], wanted, usual)
     rows = parse(path, encoding, separator)
     _, header = next(rows)
     places = find_columns(path, [cell.strip() for cell in header], wanted)
@@ -287,7 +288,7 @@ def as_columns(table, path: str | Path, wanted: list[str]) -> dict[str, list[str
 
 
 def as_cell(value, place: str, column: str) -> str:
-    """A cell as a string: 3 and 3.0 become "3", nothing becomes "". Raises ValueError for lists and objects."""
+    """A cell as text: 3.0 becomes "3", nothing "", half an emoji U+FFFD. Raises ValueError for lists and objects."""
     if value is None or value != value:
         return ""
     if isinstance(value, list | dict | bytes):
@@ -295,4 +296,4 @@ def as_cell(value, place: str, column: str) -> str:
     cell = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if len(cell) > LONGEST_CELL:
         raise ValueError(f"{place}: a cell has more than {LONGEST_CELL:,} characters: cut the text.")
-    return cell.replace("\0", "")
+    return cell.replace("\0", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

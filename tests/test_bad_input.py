@@ -64,6 +64,11 @@ def pickle_only(folder):
     (folder / "model.safetensors").unlink()
 
 
+def pointer(folder):
+    """What a clone without Git LFS has in place of the weights."""
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
 def remote_code(folder):
     config = json.loads((folder / "config.json").read_text()) | {
         "model_type": "evil",
@@ -113,6 +118,19 @@ def whole_label(c):
     return list(rows[rows["queue"] == "7"].itertuples(index=False, name=None))
 
 
+def with_both(rows: list[tuple[str, str]]):
+    def make(c):
+        words = with_test(rows)(c)
+        return [*words, "--validation", words[-1]]
+
+    return make
+
+
+def one_row(c) -> list[str]:
+    (c.folder / "one.csv").write_text(text_of([("hello there", "7")]))
+    return [str(c.mine), str(c.folder / "one.csv")]
+
+
 def existing(c, kind: str):
     if kind == "file":
         c.out.write_text("mine")
@@ -140,6 +158,7 @@ BAD = {
     "doubled column": (file("message,queue,queue\na,b,c\n"), "2 columns named 'queue'"),
     "one column for both": (lambda c: c.words("--label-column", "message"), "both text and label"),
     "no header, other separator": (file("I was billed twice;billing\n"), "'I was billed twice', 'billing'"),
+    "a first line without end": (file("long " * 40_000 + "\n", "bad.txt"), "no column 'message'"),
     "one label": (file(text_of(varied(9, "a"))), "the one label 'a'"),
     "a label with one example": (
         file(text_of([*TWO, ("alone in the world", "c")])),
@@ -170,7 +189,10 @@ BAD = {
     "broken JSON": (file('{"message": "a", "queue": "b"}\n{"message"', "bad.jsonl"), "no JSON object in line 2"),
     "damaged Parquet": (file(b"PAR1 no more", "bad.parquet"), "no Parquet file"),
     "unknown label in the test": (with_test([("hello there", "other")]), "'other' never occurs in training"),
+    "a test of one row": (with_test([("hello there", "7")]), "a test of one row"),
+    "validation is the test": (with_both(varied(4, "7")), "the test would choose the weights"),
     "a test of training rows": (lambda c: with_test(whole_label(c))(c), "'7' are near duplicates"),
+    "output has no name": (lambda c: c.words(out="."), "names no folder"),
     "output is the input": (lambda c: c.words(out=c.data), "holds the input"),
     "output holds the input": (lambda c: c.words("--overwrite", out=c.data.parent), "holds the input"),
     "output exists": (lambda c: existing(c, "folder"), "add --overwrite"),
@@ -182,6 +204,7 @@ BAD = {
     "an encoder": (lambda c: c.words("--model", model_folder(c, bert)), "not a decoder"),
     "no tokenizer": (lambda c: c.words("--model", model_folder(c, without_tokenizer)), "has no tokenizer"),
     "no weights": (lambda c: c.words("--model", model_folder(c, without_files)), "nothing that transformers can load"),
+    "damaged weights": (lambda c: c.words("--model", model_folder(c, pointer)), "nothing that transformers can load"),
     "pickled weights": (lambda c: c.words("--model", model_folder(c, pickle_only)), "safetensors"),
     "remote code": (lambda c: c.words("--model", model_folder(c, remote_code)), "nothing that transformers can load"),
     "truncated checkpoint": (damaged_checkpoint, "no checkpoint, or a damaged one"),
@@ -210,6 +233,7 @@ BAD = {
     "predict: over a folder": (lambda c: [*predict_to(c, c.folder), "--overwrite"], "no place for a file"),
     "predict: no such folder": (lambda c: predict_to(c, c.folder / "none" / "out.csv"), "no place for a file"),
     "predict: encoding": (lambda c: ["predict", str(c.mine), "-", "--encoding", "utf-99"], "no text encoding 'utf-99'"),
+    "evaluate: one row": (lambda c: ["evaluate", *one_row(c)], "a test of one row"),
     "evaluate: label": (lambda c: ["evaluate", *other_labels(c)], "'other' never occurs"),
     "prefetch a folder": (lambda c: ["prefetch", str(c.data.parent)], "nothing that transformers can load"),
     "prefetch offline": (lambda c: ["prefetch", "gpt2"], "hub gives no answer"),
@@ -273,6 +297,13 @@ def test_a_run_that_diverges_late_keeps_its_best_weights(case, monkeypatch, caps
     facts = json.loads((case.out / "report.json").read_text())
     assert facts["history"]["ended"] == "diverged" and len(facts["history"]["validations"]) == 2
     assert load_fine_tuned(case.out) and not case.work.exists()
+
+
+def test_a_run_that_diverges_while_it_is_timed_leaves_nothing(case, monkeypatch, capsys):
+    monkeypatch.setattr("course_utils.training.add_gradients", lambda *_: float("nan"))
+    assert main(case.words()) == 2
+    assert "lower the learning rate" in capsys.readouterr().err
+    assert not case.out.exists() and not case.work.exists()
 
 
 def test_too_little_memory_is_said_before_anything_is_written(case, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from cli_data import COLUMNS, LABELS, make_rows
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from course_utils import report
-from course_utils.cli import main, measure, prepare
+from course_utils.cli import finetune, main, measure, prepare
+from course_utils.cli.arguments import build_parser
 from course_utils.cli.estimate import expected_seconds
-from course_utils.cli.predict import harmless
+from course_utils.cli.predict import harmless, label_texts
 from course_utils.data import take_per_label
-from course_utils.evaluation import predict
+from course_utils.evaluation import Evaluation, predict
 from course_utils.history import FineTuneSettings
 from course_utils.models import load_classifier, load_fine_tuned
 
@@ -106,6 +108,21 @@ def test_files_of_ones_own_for_validation_and_test(splits, tiny, tmp_path):
     assert any("semicolons" in note for note in data["notes"])
 
 
+def test_validation_rows_that_are_in_the_test_are_left_out(splits, tiny, tmp_path):
+    rows = make_rows(splits)
+    rows.to_csv(tmp_path / "train.csv", index=False)
+    other = take_per_label(splits["validation"][splits["validation"]["label"].isin(list(LABELS))], 4)
+    other = pd.DataFrame({"message": other["text"], "queue": other["label"].map(LABELS)})
+    other.to_csv(tmp_path / "validation.csv", index=False)
+    other.iloc[5:9].to_csv(tmp_path / "test.csv", index=False)
+    files = ["--validation", str(tmp_path / "validation.csv"), "--test", str(tmp_path / "test.csv")]
+    options = build_parser().parse_args(["finetune", str(tmp_path / "train.csv"), *COLUMNS, "--out", "out", *files])
+    tables, facts = prepare.read_splits(options)
+    assert len(tables["test"]) == 4 and len(tables["validation"]) == len(other) - 4
+    assert not set(tables["test"]["text"]) & set(tables["validation"]["text"])
+    assert "4 validation row(s) are near duplicates of test rows and were left out." in facts["notes"]
+
+
 def test_two_processes_write_one_folder_and_speak_once(good, mine, tiny, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["finetune", str(good), *COLUMNS, "--model", tiny, "--out", str(tmp_path / "out"), "--epochs", "3"]
@@ -172,6 +189,24 @@ def test_the_baseline_of_a_large_set_learns_from_a_part_of_it(few, monkeypatch):
     assert "learned from 20 training rows only" in measure.compare(tfidf, tfidf, facts, 1.0)["verdict"]["sentence"]
     monkeypatch.undo()
     assert measure.measure_baselines(few)[0]["tfidf"]["rows"] == len(few["train"])
+
+
+def test_a_test_without_errors_has_facts_too():
+    true = np.array([0, 1] * 10)
+    facts = measure.test_facts(Evaluation(["a", "b"], true, true, np.eye(2)[true]), [f"text {i}" for i in range(20)])
+    assert facts["worst_errors"] == [] and facts["macro_f1"]["value"] == 1
+
+
+def test_what_was_not_saved_is_not_called_saved(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert finetune.stop(Namespace(out=str(out), words=["finetune", "data.csv", "--out", str(out)])) == 130
+    said = capsys.readouterr().err
+    assert "Stopped before anything was saved" in said and "--resume" in said
+
+
+def test_a_closed_pipe_is_no_full_disk(tmp_path):
+    with pytest.raises(BrokenPipeError), finetune.explain_full_disk(tmp_path):
+        raise BrokenPipeError
 
 
 def test_many_rows_go_to_the_disk_and_give_the_same_tokens(splits, tokenizer, monkeypatch):
@@ -262,6 +297,18 @@ def test_evaluate_a_file(mine, good, capsys):
     assert main(["evaluate", str(mine), str(good)]) == 0
     said = capsys.readouterr().out
     assert "42 left after cleaning" in said and "macro-F1" in said and "=SUM(A1)" in said
+
+
+def test_evaluate_cleans_a_text_once_as_training_did(mine, tmp_path, capsys):
+    texts = ["How do I write &lt;b&gt; in the form?", "&lt;br&gt;", "Where is it?"]
+    pd.DataFrame({"message": texts, "queue": ["7", "7", "7"]}).to_csv(tmp_path / "a.csv", index=False)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("course_utils.cli.evaluate.label_texts", lambda *a: seen.extend(a[2]) or label_texts(*a))
+        assert main(["evaluate", str(mine), str(tmp_path / "a.csv")]) == 0
+    assert seen == ["How do I write <b> in the form?", "<br>", "Where is it?"]
+    assert main(["predict", str(mine), str(tmp_path / "a.csv"), "--to", "jsonl"]) == 0
+    assert "null" not in capsys.readouterr().out  # each has a label
 
 
 def test_doctor_looks_at_the_machine(capsys):

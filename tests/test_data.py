@@ -92,6 +92,7 @@ def test_a_folder_is_no_file(tmp_path):
         ("size <M or >L", "size <M or >L"),
         ("my phone, sent from my sister", "my phone, sent from my sister"),
         ("£5 – it’s fine 😀", "£5 – it’s fine 😀"),
+        ("http://shop.example/list?id=4&region=EU&copy=2", "http://shop.example/list?id=4&region=EU&copy=2"),
     ],
 )
 def test_clean_text_repairs_dirt_and_leaves_the_rest(dirty, plain):

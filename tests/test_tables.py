@@ -49,6 +49,16 @@ def test_encodings(tmp_path, encoding):
     assert as_rows(read(tmp_path / "a.csv", encoding=given)[0]) == ROWS[:3]
 
 
+def test_an_alias_of_an_encoding_is_the_encoding(tmp_path):
+    (tmp_path / "a.csv").write_bytes(TABLE.to_csv(index=False).encode("utf-16"))
+    assert as_rows(read(tmp_path / "a.csv", encoding="utf16")[0]) == ROWS
+
+
+def test_half_an_emoji_is_no_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text(r'{"message": "nice \ud83d", "queue": "a \ud83d\ude00"}')
+    assert as_rows(read(tmp_path / "a.jsonl")[0]) == [("nice \ufffd", "a \U0001f600")]
+
+
 def test_labels_that_are_numbers_become_names_and_missing_ones_nothing(tmp_path):
     frame = pd.DataFrame({"message": ["a", "b", "c"], "queue": [1.0, 2.5, None]})
     frame.to_parquet(tmp_path / "a.parquet")

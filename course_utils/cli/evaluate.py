@@ -5,7 +5,7 @@ from argparse import Namespace
 from course_utils.architecture import context_length
 from course_utils.cli.measure import class_scores, main_scores
 from course_utils.cli.predict import label_texts, training_facts
-from course_utils.cli.prepare import read_clean, short
+from course_utils.cli.prepare import check_test, read_clean, short
 from course_utils.cli.show import say, say_table, show_score
 from course_utils.data import MAX_TOKENS
 from course_utils.devices import pick_device
@@ -23,6 +23,7 @@ def run(options: Namespace) -> int:
         chosen = getattr(options, f"{name}_column") or training.get(f"{name}_column", name)
         setattr(options, f"{name}_column", chosen)
     table, notes, report = read_clean(options, options.file, labels)
+    check_test(table, options.file)
     limit = min(training.get("max_tokens", MAX_TOKENS), context_length(model))
     texts = table["text"].tolist()
     probabilities = np.array(label_texts(model.to(pick_device()), tokenizer, texts, limit))

@@ -24,7 +24,7 @@ from course_utils import report
 from course_utils.architecture import add_lora, body_parts, context_length, count_parameters, freeze_below
 from course_utils.checkpoints import read_progress
 from course_utils.cli.estimate import HEAD_ROWS, choose_pooling, choose_settings, expected_seconds, in_words
-from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, read_run, write_json
+from course_utils.cli.folders import CHECKPOINT, begin, check_out, finish, read_run, unfinished, write_json
 from course_utils.cli.measure import compare, measure_baselines, plain, test_facts
 from course_utils.cli.memory import fit, move_if_it_fits
 from course_utils.cli.prepare import read_splits, tokenize_splits
@@ -73,13 +73,18 @@ def run(options: Namespace) -> int:
     }
     with explain_full_disk(out):
         work, going_on = begin(out, run, options.resume)
-        expected = announce(model, data, settings, work if going_on else None)
+        try:
+            expected = announce(model, data, settings, work if going_on else None)
+        except Diverged:
+            if not going_on:
+                shutil.rmtree(work, ignore_errors=True)  # there is nothing in it to go on with
+            raise
         if options.head == "probe" and not going_on:
             start_head(model, data["train"], most=HEAD_ROWS)
         began = time.perf_counter()
         history, diverged = train(model, data, settings, work)
         if history.ended == "interrupted":
-            return stop(history, options)
+            return stop(options)
         if not is_first():
             return 2 if diverged else 0
         facts["history"] = asdict(history)
@@ -198,15 +203,15 @@ def note_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def stop(history: History, options: Namespace) -> int:
-    """Say how to go on after Ctrl-C."""
+def stop(options: Namespace) -> int:
+    """Say what is saved after Ctrl-C, which is less after a second one, and how to go on."""
     words = [word for word in options.words if word != "--resume"]
+    checkpoint = unfinished(Path(options.out)) / CHECKPOINT
+    steps = len(read_progress(checkpoint)["history"]["loss"]) if checkpoint.exists() else 0
+    saved = f"Stopped and saved after step {steps:,}" if steps else "Stopped before anything was saved"
     if is_first():
-        print(
-            f"Stopped and saved after step {len(history.loss):,}. Go on with:\n  python -m course_utils "
-            f"{shlex.join([*words, '--resume'])}",
-            file=sys.stderr,
-        )
+        command = f"python -m course_utils {shlex.join([*words, '--resume'])}"
+        print(f"{saved}. Go on with:\n  {command}", file=sys.stderr)
     return 130
 
 
@@ -215,6 +220,8 @@ def explain_full_disk(out: Path) -> Iterator[None]:
     """Turn a failed write into a sentence that says what is left."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # whoever read what is printed has had enough
     except (SafetensorError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0].rstrip(".")
         raise OSError(

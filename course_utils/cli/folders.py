@@ -25,6 +25,8 @@ def check_out(out: Path, inputs: list[Path], overwrite: bool, resume: bool) -> N
 
     Raises ValueError or OSError, in one sentence, and changes nothing.
     """
+    if not out.name:
+        raise ValueError("--out names no folder: give it a name, such as runs/mine.")
     work = unfinished(out)
     for path in inputs:
         if path.resolve() == out.resolve() or out.resolve() in path.resolve().parents:
@@ -83,7 +85,7 @@ def refuse_other_run(out: Path, run: dict) -> None:
         key = changed[0]
         raise ValueError(
             f"The run in {str(work)!r} had another {key.replace('_', '-')} ({saved.get(key)!r}, now {run[key]!r}): "
-            "give the same to go on with it, or --overwrite to start anew."
+            "give the same to go on with it, or --overwrite in place of --resume to start anew."
         )
 
 

@@ -72,8 +72,7 @@ def test_facts(result: Evaluation, texts: list[str]) -> dict:
     """All that a report says about a classifier's predictions on the test."""
     bins = reliability(result)
     gaps = [b["rows"] * abs(b["confidence"] - b["accuracy"]) for b in bins if b["rows"]]
-    worst = result.worst_errors(texts, 10)
-    worst["text"] = worst["text"].str.slice(0, LONGEST_TEXT)
+    worst = result.worst_errors(texts, 10).to_dict("records")
     return {
         "rows": len(result.true),
         "loss": plain(result.loss),
@@ -82,7 +81,7 @@ def test_facts(result: Evaluation, texts: list[str]) -> dict:
         "classes": class_scores(result),
         "confusion": result.confusion_table().to_numpy().tolist(),
         "reliability": bins,
-        "worst_errors": worst.to_dict("records"),
+        "worst_errors": [row | {"text": row["text"][:LONGEST_TEXT]} for row in worst],
     }
 
 

@@ -56,7 +56,8 @@ def run(options: Namespace) -> int:
     with open_output(out) as file:
         write = Writer(file, list(model.config.id2label.values()), kind)
         for texts in chunks:
-            probabilities = label_texts(model, tokenizer, texts, limit, options.batch_size)
+            cleaned = [clean_text(text) for text in texts]
+            probabilities = label_texts(model, tokenizer, cleaned, limit, options.batch_size)
             write.rows(texts, probabilities)
             file.flush()
             empty += sum(row is None for row in probabilities)
@@ -74,12 +75,14 @@ def training_facts(folder: str) -> dict:
 
 
 def label_texts(model, tokenizer, texts, limit: int, batch_size: int = 64) -> list[list[float] | None]:
-    """The probabilities of all labels for each text, cleaned as in training; None for a text with nothing in it."""
-    cleaned = [clean_text(text) for text in texts]
-    full = [i for i, text in enumerate(cleaned) if text]
-    probabilities: list[list[float] | None] = [None] * len(cleaned)
+    """The probabilities of all labels for each text, once cleaned as in training; None where nothing is in it.
+
+    Clean a text once: "&lt;b&gt;" becomes "<b>", and cleaned again it would be gone.
+    """
+    full = [i for i, text in enumerate(texts) if text]
+    probabilities: list[list[float] | None] = [None] * len(texts)
     if full:
-        chosen = [cleaned[i] for i in full]
+        chosen = [texts[i] for i in full]
         ids = tokenizer(chosen, truncation=True, max_length=limit, split_special_tokens=True).input_ids
         rows = F.softmax(predict_logits(model, ids, batch_size).to(torch.float64), dim=-1).tolist()
         for i, row in zip(full, rows, strict=True):

@@ -39,8 +39,10 @@ def read_splits(options: Namespace) -> tuple[dict[str, pd.DataFrame], dict]:
             reports.append(report)
     if len(given) < 2:
         check_rare(examples["label"], options.data)
+    notes += keep_test_apart(given)
     examples, leaks = leave_out_leaks(examples, given)
     splits = split_rest(examples, given, options.seed)
+    check_test(splits["test"], options.test or options.data)
     notes += describe_labels(splits)
     train = splits["train"]["label"].value_counts()
     facts = {
@@ -121,6 +123,27 @@ def spell_as(labels: Sequence[str], found: pd.Series) -> pd.Series:
     return plain.map(spelling).fillna("")
 
 
+def check_test(test: pd.DataFrame, path: str) -> None:
+    """Refuse a test of one row, before anything is trained: no interval can be drawn from it."""
+    if len(test) < 2:
+        raise ValueError(f"{name_of(path)} leaves a test of one row, which allows no interval: add rows.")
+
+
+def keep_test_apart(given: dict[str, pd.DataFrame]) -> list[str]:
+    """Leave out validation rows that are (near) duplicates of test rows: else the test would help to choose weights."""
+    if len(given) < 2:
+        return []
+    own = given["validation"]
+    twins = {place for place, _, _ in find_leaks(given["test"]["text"].tolist(), own["text"].tolist())}
+    given["validation"] = own[[place not in twins for place in range(len(own))]]
+    if given["validation"].empty:
+        raise ValueError(
+            "all validation rows are near duplicates of test rows, so the test would choose the weights: name another "
+            "file with --validation, or leave it out."
+        )
+    return [f"{len(twins):,} validation row(s) are near duplicates of test rows and were left out."] if twins else []
+
+
 def leave_out_leaks(examples: pd.DataFrame, given: dict[str, pd.DataFrame]) -> tuple[pd.DataFrame, dict]:
     """Leave out training rows that are (near) duplicates of a row in a given file; say how many and show five."""
     own = examples["text"].tolist()
@@ -135,7 +158,7 @@ def leave_out_leaks(examples: pd.DataFrame, given: dict[str, pd.DataFrame]) -> t
     if len(examples) > EXACT:
         action = (
             "The splits were drawn so that near duplicates stay together; of so many rows, one pair in 5,000 may "
-            "have been overlooked."
+            "have been overlooked, more where texts share a form."
         )
     if given:
         action = f"No training row is a near duplicate of a {names} row."
