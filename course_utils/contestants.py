@@ -149,6 +149,8 @@ def let_label(tokenized, texts: Sequence[str], model: str):
     known = splits["train"]
     teacher = frozen_classifier(read_states(model, labels)).fit(known["text"].tolist(), known["label"])
     new = sorted(set(texts) - set(known["text"]))
+    if not new:
+        raise ValueError("All training texts have labels already, so there is nothing to teach: leave out size 0.")
     splits["train"] = pd.concat([known, pd.DataFrame({"text": new, "label": teacher.predict(new)})])
     named = {name: table.assign(label=[labels[i] for i in table["label"]]) for name, table in splits.items()}
     return tokenize(named, load_tokenizer(STUDENT))

@@ -19,6 +19,12 @@ class Stopped(Exception):
     """Raised inside a run when somebody asked it to stop."""
 
 
+def check_limit(steps: int | None) -> None:
+    """Raise ValueError for a largest number of steps that allows none."""
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps is the largest number of steps, 1 or more, got {steps}.")
+
+
 class LiveTraining:
     """One fine-tuning run, in a thread of its own (`start`) or at once (`run`).
 
@@ -75,7 +81,11 @@ class LiveTraining:
         self._thread.start()
 
     def run(self, steps: int | None = None) -> History:
-        """Train at once, in the caller's thread, for at most `steps` steps; return the history."""
+        """Train at once, in the caller's thread, for at most `steps` steps; return the history.
+
+        Raises ValueError for less than one step.
+        """
+        check_limit(steps)
         self._begin()
         self._train_to_the_end(steps)
         return self.history

@@ -42,9 +42,11 @@ def word_log_likelihoods(
 
     Raises ValueError where prompt and text are longer than the model's context.
     """
-    before = tokenizer(prompt).input_ids
-    after = [ids + tokenizer(ending).input_ids for ids in tokenizer(list(texts), split_special_tokens=True).input_ids]
-    choices = [tokenizer(f" {word}").input_ids for word in words]
+    before = tokenizer(prompt, split_special_tokens=True).input_ids
+    inside = {"add_special_tokens": False, "split_special_tokens": True}  # only the prompt begins what is read
+    end = tokenizer(ending, **inside).input_ids
+    after = [ids + end for ids in tokenizer(list(texts), **inside).input_ids]
+    choices = [tokenizer(f" {word}", **inside).input_ids for word in words]
     needed = len(before) + max(map(len, after)) + max(map(len, choices))
     if needed > context_length(model):
         raise ValueError(

@@ -12,6 +12,7 @@ from course_utils.models import load_language_model
 SHARED = {
     "model": "model",
     "weights": "set of pre-trained weights",
+    "student": "student",  # where somebody was taught
     "data": "data set",
     "sentence encoder": "sentence encoder",
     "batch size": "batch size",
@@ -42,7 +43,8 @@ def continue_results(old: dict, new: dict, contestants: Sequence[str], name: str
     """
     settings, runs = old["settings"], old["runs"]
     recipes = settings["recipes"] | new["recipes"]
-    different = [words for key, words in SHARED.items() if settings.get(key) != new[key]]
+    compared = [key for key in SHARED if key != "student" or (key in settings and key in new)]
+    different = [SHARED[key] for key in compared if settings.get(key) != new[key]]
     if again and different:
         return {"settings": new, "runs": []}
     if again:
@@ -56,7 +58,9 @@ def continue_results(old: dict, new: dict, contestants: Sequence[str], name: str
             )
     packages = {key: note_version(settings["packages"].get(key), now) for key, now in new["packages"].items()}
     python = note_version(settings["python"], new["python"])
-    return {"settings": settings | {"recipes": recipes, "python": python, "packages": packages}, "runs": runs}
+    noted = {"recipes": recipes, "python": python, "packages": packages}
+    noted |= {"student": new["student"]} if "student" in new else {}
+    return {"settings": settings | noted, "runs": runs}
 
 
 def note_version(known: str | None, now: str) -> str:

@@ -136,9 +136,10 @@ def score_at_loss(curve: Sequence[dict], loss: float) -> float:
 
     NaN where the run never reached that loss, or had passed it before its first validation.
     """
-    lowest = np.minimum.accumulate([row["train_loss"] for row in curve])
-    scores = [row["macro_f1"] for row in curve]
-    return float(np.interp(-loss, -lowest, scores, left=np.nan, right=np.nan))
+    # Only the validations at which the loss was lower than ever before, in rising order, as np.interp wants them.
+    lowest, first = np.unique(np.minimum.accumulate([row["train_loss"] for row in curve]), return_index=True)
+    scores = np.array([row["macro_f1"] for row in curve])[first]
+    return float(np.interp(loss, lowest, scores, left=np.nan, right=np.nan))
 
 
 def at_common_loss(results: dict, first: str, second: str) -> dict:

@@ -186,6 +186,9 @@ def test_a_teacher_is_found_in_a_folder_a_package_or_on_the_hub(encoder, tmp_pat
     assert find_teacher(encoder) == encoder
     assert teacher.read_pooling(encoder) == "mean"
     assert find_teacher("owner/some-encoder") == "owner/some-encoder"
+    found = package / "model" / "1_Pooling" / "config.json"
+    monkeypatch.setattr(teacher, "cached_file", lambda name, file, **_: str(found) if "owner" in name else None)
+    assert [teacher.read_pooling(name) for name in ("owner/some-encoder", "other")] == ["cls", "mean"]
 
 
 def test_batches_of_the_teacher_have_all_rows_and_little_padding():

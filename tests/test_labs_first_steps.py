@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from course_utils.architecture import count_parameters
+from course_utils.architecture import context_length, count_parameters
 from course_utils.labs import FreezeBox, NextTokenBox, TokenizerBox
 from course_utils.models import load_classifier, load_language_model
 
@@ -79,6 +79,17 @@ def test_the_bars_follow_prompt_temperature_and_top_k(next_token):
         next_token.set(**change)
         seen.add(pixels(next_token))
     assert len(seen) == 4
+
+
+def test_the_words_count_the_bars_that_are_drawn(next_token):
+    next_token.set(top_k=3)
+    assert "the 3 bars hold ≈ 100%" in next_token.words()
+    next_token.set(top_k=200)
+    assert "the 10 bars hold" in next_token.words()
+
+
+def test_what_is_written_on_may_be_longer_than_the_context(next_token):
+    assert next_token.write_on(context_length(next_token.model) + 5)
 
 
 def test_probabilities_are_those_of_the_settings(next_token):

@@ -28,6 +28,23 @@ def test_moving_the_slider_changes_the_rate_of_the_run_and_is_marked(lab):
     assert "learning rate 0.01" in lab.status.value
 
 
+def test_a_rate_that_the_slider_has_already_is_taken_by_a_run_with_a_preset(lab):
+    lab.steps = 100_000
+    lab.set(preset="D")
+    click(lab, "Run")
+    wait_for(lambda: len(lab.current.history.loss) > 2)
+    lab.set(learning_rate=lab.controls["learning_rate"].value)
+    wait_for(lambda: lab.current.history.learning_rate[-1] == pytest.approx(1e-3))
+    click(lab, "Stop")
+    assert lab.current.wait(120)
+
+
+def test_a_lab_refuses_a_run_of_no_steps_and_goes_on(lab):
+    with pytest.raises(ValueError, match="1 or more, got 0"):
+        lab.run(steps=0)
+    assert len(lab.run(steps=2).loss) == 2
+
+
 def test_the_number_beside_the_slider_follows_it_and_leads_it(lab):
     number = next(
         child

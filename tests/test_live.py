@@ -176,6 +176,14 @@ def test_pause_holds_resume_goes_on_and_the_numbers_do_not_notice(make_run):
     assert run.history.loss == plain.history.loss
 
 
+@pytest.mark.parametrize("steps", [0, -1])
+def test_a_run_of_no_steps_is_refused(make_run, steps):
+    run = make_run()
+    with pytest.raises(ValueError, match=f"1 or more, got {steps}"):
+        run.run(steps)
+    assert not run.history.loss
+
+
 @pytest.mark.parametrize("paused", [False, True])
 def test_stop_is_obeyed_at_once_and_leaves_no_thread(make_run, paused):
     run = make_run(steps=100_000)

@@ -66,6 +66,12 @@ def test_confusion_writes_every_count_and_names_the_commonest_mix_up(capsys):
     assert "≈ 2 of 5 on the diagonal; by counts, the commonest mix-up is 'dog' taken for 'cat'" in out
 
 
+def test_a_matrix_without_mistakes_names_no_mix_up(capsys):
+    true = np.array([0, 0, 1])
+    plots.plot_confusion(Evaluation(["cat", "dog"], true, true, np.eye(2)[true]))
+    assert "≈ 3 of 3 on the diagonal; none is mixed up." in capsys.readouterr().out
+
+
 def test_comparison_draws_an_interval_for_each(capsys):
     figure = plots.plot_comparison({"a": (0.5, 0.4, 0.6), "b": (0.7, 0.65, 0.75)})
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "a"]

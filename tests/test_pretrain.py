@@ -49,6 +49,16 @@ def test_documents_are_read_from_plain_and_compressed_files(corpus):
     assert sources["names"][3] == "Boat number 3 is called Åsa 3.\nShe is blue."
 
 
+def test_files_with_dots_in_their_names_are_sources_of_their_own(tmp_path):
+    for part in (1, 2):
+        (tmp_path / f"wiki.part{part}.txt").write_text(f"number {part}")
+    assert read_corpus(str(tmp_path)) == {"wiki.part1": ["number 1"], "wiki.part2": ["number 2"]}
+    with lzma.open(tmp_path / "wiki.part1.txt.xz", "wt") as file:
+        file.write("number 3")
+    with pytest.raises(ValueError, match="rename one"):
+        read_corpus(str(tmp_path))
+
+
 def test_a_folder_without_text_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No \.txt or \.txt\.xz files"):
         read_corpus(str(tmp_path))
@@ -155,6 +165,7 @@ def test_the_rate_warms_up_holds_and_falls_to_zero():
     assert rates[10:80] == [1.0] * 70
     assert rates[90] == pytest.approx(0.5)
     assert rates[99] == pytest.approx(0.05)
+    assert {scheduled_rate(step, replace(settings, warmup_steps=0, decay_share=0.0)) for step in range(100)} == {1.0}
 
 
 def test_bits_per_byte_of_a_blind_model_is_the_code_length_of_its_vocabulary(corpus, tmp_path):
@@ -204,6 +215,16 @@ def test_a_context_longer_than_that_of_the_model_it_starts_from_is_refused(corpu
     run(corpus, tmp_path / "first")
     with pytest.raises(ValueError, match="at most 16 tokens"):
         run(corpus, tmp_path / "second", replace(SETTINGS, start=str(tmp_path / "first" / "out"), context=17))
+
+
+def test_text_too_short_to_test_the_model_it_starts_from_is_refused_before_training(corpus, tmp_path):
+    run(corpus, tmp_path / "first")
+    for path, text in (("tides.txt", "The sand was wet. "), ("more.txt", "The sand was dry. ")):
+        (corpus / path).write_text(f"{text * 40}\n<|endoftext|>\nIt is wet.")
+    (corpus / "names.txt.xz").unlink()
+    with pytest.raises(ValueError, match="fewer than one window of 16"):
+        run(corpus, tmp_path / "second", replace(SETTINGS, start=str(tmp_path / "first" / "out"), context=4))
+    assert not (tmp_path / "second" / "work" / "checkpoint.safetensors").exists()
 
 
 def test_a_checkpoint_with_other_settings_is_refused_before_anything_changes(corpus, tmp_path, monkeypatch):

@@ -1,8 +1,12 @@
 """Prompting: likelihoods of words, computed with shared keys and values, equal those of the whole text."""
 
+import copy
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from course_utils import prompting
 from course_utils.models import load_language_model
@@ -16,9 +20,9 @@ def model(request):
 
 
 @torch.no_grad()
-def whole(model, tokenizer, prompt: str, text: str, word: str) -> float:
+def whole(model, tokenizer, prompt: str, text: str, word: str, begin: Sequence[int] = ()) -> float:
     """The log-likelihood of a word by one pass over everything."""
-    before = tokenizer(prompt).input_ids + tokenizer(text, split_special_tokens=True).input_ids
+    before = [*begin, *tokenizer(prompt).input_ids, *tokenizer(text, split_special_tokens=True).input_ids]
     before += tokenizer(prompting.ENDING).input_ids
     ids = tokenizer(f" {word}").input_ids
     logits = model(torch.tensor([before + ids])).logits[0].log_softmax(-1)
@@ -30,6 +34,25 @@ def test_likelihoods_with_shared_keys_are_those_of_the_whole_text(model, tokeniz
     expected = [[whole(model, tokenizer, "Sort:\n\n", text, word) for word in WORDS] for text in TEXTS]
     assert np.allclose(scores, expected, atol=1e-4)
     assert len(tokenizer(" refund please").input_ids) > 1  # a word of several tokens was among them
+
+
+def test_a_token_in_front_of_every_text_stands_once_in_front_of_all(model, tokenizer):
+    """As Llama's and Mistral's tokenizers put one."""
+    begins = copy.deepcopy(tokenizer)
+    backend = begins.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+    assert begins("a").input_ids == [0, *tokenizer("a").input_ids]
+    scores = prompting.word_log_likelihoods(model, begins, "Sort:\n\n", TEXTS, WORDS)
+    expected = [[whole(model, tokenizer, "Sort:\n\n", text, word, [0]) for word in WORDS] for text in TEXTS]
+    assert np.allclose(scores, expected, atol=1e-4)
+
+
+def test_special_tokens_in_an_example_stay_text(model, tokenizer):
+    seen = []
+    model.register_forward_pre_hook(lambda _, args, kwargs: seen.append(args[0]), with_kwargs=True)
+    prompt = prompting.write_prompt("Sort.", [("<|endoftext|>", "delivery")])
+    prompting.word_log_likelihoods(model, tokenizer, prompt, TEXTS[:1], WORDS[:1])
+    assert tokenizer.eos_token_id not in seen[0]
 
 
 def test_a_prompt_holds_the_task_then_the_examples_then_room_for_the_text():

@@ -101,6 +101,18 @@ def test_a_changed_rule_is_refused(measure, monkeypatch):
         measure()
 
 
+def test_another_student_is_refused_and_a_first_one_is_noted(measure, monkeypatch):
+    measure()
+    monkeypatch.setattr(s, "STUDENT", "tiny student")
+    monkeypatch.setattr(s, "fingerprint_model", lambda name: "aaaa" if name == "tiny student" else "the model")
+    measure(names=("TF-IDF", "plain"), again=True)
+    assert measure(names=("taught TF-IDF",))["settings"]["student"] == "aaaa"
+    assert measure(names=("plain",), seeds=2)["settings"]["student"] == "aaaa"
+    monkeypatch.setattr(s, "fingerprint_model", lambda name: "bbbb" if name == "tiny student" else "the model")
+    with pytest.raises(ValueError, match=REFUSED.format("student")):
+        measure(names=("taught TF-IDF",), seeds=2)
+
+
 def test_a_refusal_leaves_the_file_as_it_was(measure, small, tmp_path):
     measure()
     before = (tmp_path / "mine.json").read_bytes()

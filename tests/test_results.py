@@ -129,6 +129,7 @@ def test_a_score_is_read_where_the_training_loss_first_fell_so_low():
     points = curve((10, 2.0, 0.1), (20, 1.0, 0.3), (30, 1.5, 0.4), (40, 0.5, 0.6))
     assert r.score_at_loss(points, 1.5) == pytest.approx(0.2)
     assert r.score_at_loss(points, 0.5) == pytest.approx(0.6)
+    assert r.score_at_loss(curve((10, 2.0, 0.1), (20, 1.0, 0.5), (30, 1.2, 0.9)), 1.0) == 0.5  # where it first did
     for loss in (2.5, 0.4):  # before the first validation, and never
         assert math.isnan(r.score_at_loss(points, loss))
 

@@ -190,6 +190,11 @@ def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokeniz
             assert 0 <= result["macro_f1"] <= 1, name
 
 
+def test_a_teacher_without_a_text_to_label_says_so(small, tokenizer, deep):
+    with pytest.raises(ValueError, match="nothing to teach"):
+        c.let_label(tokenize(small, tokenizer), small["train"]["text"], deep)
+
+
 def test_a_teacher_labels_only_the_texts_that_have_no_label(small, splits, tokenizer, deep, monkeypatch):
     """The student gets every text once, the known ones with their own labels; validation and test stay as they are."""
     few = {**small, "train": small["train"].groupby("label").head(2)}

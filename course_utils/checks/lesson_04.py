@@ -102,6 +102,16 @@ def check_accumulate(accumulate) -> str:
     require(
         passes[1] == "backward", "right, but all graphs are kept to the end: call backward() before the next batch."
     )
+    model.zero_grad()
+    ids = [torch.randint(20, shape, generator=drawn) for shape in ((2, 8), (1, 2))]
+    labels = [torch.tensor([0, 1]), torch.tensor([2])]
+    two, one = (
+        torch.autograd.grad(F.cross_entropy(model(x).logits, y), model.score.weight)[0]
+        for x, y in zip(ids, labels, strict=True)
+    )
+    accumulate(model, [{"input_ids": x, "labels": y} for x, y in zip(ids, labels, strict=True)])
+    by_rows = same(model.score.weight.grad, (2 * two + one) / 3, 1e-6)
+    require(by_rows, "right where all texts are equally long: weigh a batch by its rows, not by its tokens.")
     return "batches of 6, 2 and 1 rows give the gradient of one batch of 9."
 
 

@@ -37,10 +37,14 @@ def check_cross_entropy(cross_entropy) -> str:
     ]
     hint_at_known(result, mistakes, 1e-4)
     require(same(result, right, 1e-4), f"for the example the loss is {right:.3f}, yours is {round_all(result)}.")
-    result = cross_entropy(torch.tensor([[1000.0, 999.0], [-1000.0, -999.0]]), torch.tensor([0, 0]))
+    result = cross_entropy(torch.tensor([[1000.0, 0.0], [-1000.0, -999.0]]), torch.tensor([1, 0]))
     finite = math.isfinite(result.sum())
-    require(finite, f"right for small logits; with [1000, 999] and [-1000, -999] it is {result}: shift each row first.")
-    large = same(result, 0.813262, 1e-3)
+    require(
+        finite,
+        f"right for small logits; with [1000, 0] and [-1000, -999] it is {result}: shift each row first, and take no "
+        "logarithm of a quotient, which may be 0: log(a / b) is log a - log b.",
+    )
+    large = same(result, 500.65663, 1e-3)
     require(large, "right for small logits, not for large ones: subtract the largest of *each row*, not of the batch.")
     names = getattr(getattr(cross_entropy.function, "__code__", None), "co_names", ())
     ready_made = [name for name in names if name in READY_MADE]
@@ -134,6 +138,8 @@ def check_stop_early(stop_early) -> str:
     )
     to_the_end = stop([0.1, 0.2, 0.3], 1) == (3, 3) and stop([0.3, 0.2], 5) == (1, 2)
     require(to_the_end, "right when training stops early; when the scores run out, the last of them is the last epoch.")
+    below_zero = stop([-0.5, -0.4, -0.3], 2) == (3, 3)
+    require(below_zero, "scores may be below 0, as minus a loss is: begin with the first score, not with 0.")
     in_a_row = stop([0.3, 0.2, 0.4, 0.35, 0.5, 0.6], 2) == (6, 6)
     require(in_a_row, "patience counts epochs in a row: each new best starts the count anew.")
     return "early stopping keeps the best epoch and pays for it with `patience` epochs that it could have saved."

@@ -63,6 +63,8 @@ def check_drop_units(drop_units) -> str:
     hint_at_known(kept, mistakes)
     require(len(values) == 2 and same(kept, 4), f"3 becomes 0 or 3 / 0.75 = 4, yours are {round_all(values[:4])}.")
     require(abs(mean - 3) < 0.05, f"the mean should stay near 3, it is {mean:.2f}.")
+    cube = drop_units(torch.ones(2, 3, 4), 0.5).shape
+    require(cube == (2, 3, 4), "right for two dimensions, not for three: draw numbers in the shape of the states.")
     require(bool((nothing == states).all()), "with p = 0 nothing is dropped, and nothing changes.")
     return "no unit can rely on another one being there, and the next layer sees sums of the usual size."
 

@@ -101,6 +101,7 @@ class NextTokenBox(Play):
     @torch.no_grad()
     def probabilities(self, ids: torch.Tensor) -> torch.Tensor:
         """What follows `ids` (1, tokens), with the temperature and top-k that are set: shape (vocabulary,), sum 1."""
+        ids = ids[:, -context_length(self.model) :]
         logits = self.model(ids.to(self.model.device)).logits[0, -1].cpu() / self.controls["temperature"].value
         weakest_kept = logits.topk(min(self.controls["top_k"].value, len(logits))).values[-1]
         return logits.masked_fill(logits < weakest_kept, -torch.inf).softmax(dim=-1)
@@ -109,7 +110,7 @@ class NextTokenBox(Play):
         """Draw bars of the likeliest tokens."""
         figure.clear()
         probabilities = self.probabilities(self.prompt_ids())
-        top = probabilities.topk(min(SHOWN, int((probabilities > 0).sum())))
+        top = likeliest(probabilities)
         names = [self.tokenizer.decode(i) for i in top.indices]
         prompt = self.controls["prompt"].value
         shown = prompt if len(prompt) <= 50 else "..." + prompt[-47:]
@@ -121,9 +122,10 @@ class NextTokenBox(Play):
         """The likeliest token, and how many could be drawn."""
         probabilities = self.probabilities(self.prompt_ids())
         best = self.tokenizer.decode(probabilities.argmax())
+        shown = likeliest(probabilities).values
         return (
             f"the likeliest next token is {best!r}, with a probability of ≈ {probabilities.max():.2f}; the "
-            f"{SHOWN} bars hold ≈ {probabilities.topk(SHOWN).values.sum():.0%} of it all."
+            f"{len(shown)} bars hold ≈ {shown.sum():.0%} of it all."
         )
 
     def write_on(self, count: int = 20) -> str:
@@ -138,6 +140,11 @@ class NextTokenBox(Play):
         shown = f"<b>{html.escape(self.controls['prompt'].value)}</b>{html.escape(text)}"
         self.output.value = f'<div role="status" style="white-space: pre-wrap">{shown}</div>'
         return text
+
+
+def likeliest(probabilities: torch.Tensor) -> torch.return_types.topk:
+    """The likeliest tokens, at most `SHOWN`, without those that cannot be drawn."""
+    return probabilities.topk(min(SHOWN, int((probabilities > 0).sum())))
 
 
 class FreezeBox(Play):

@@ -18,7 +18,7 @@ from course_utils.diagnosis import describe_run, running_mean
 from course_utils.history import History
 from course_utils.labs.controls import check_value, describe_value, tell_apart, with_number
 from course_utils.labs.tickets import Tickets
-from course_utils.live import LiveTraining
+from course_utils.live import LiveTraining, check_limit
 
 REDRAW = 0.3  # seconds between two pictures
 KEPT = 3  # earlier runs that stay on the chart
@@ -165,6 +165,7 @@ class Lab:
     def finish_run(self, make_run: Callable[..., LiveTraining], steps: int | None = None) -> History:
         """Run in the caller's thread, with a progress bar, to the end. Raises RuntimeError for a run that failed."""
         self.refuse_if_busy()
+        check_limit(steps)
         with tqdm(unit="step", desc=self.title, disable=QUIET) as bar:
             run = make_run(on_change=lambda run: bar.update(len(run.history.loss) - bar.n), on_end=self._end)
             bar.total = min(steps or run.steps, run.steps)

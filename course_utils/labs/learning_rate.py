@@ -79,6 +79,8 @@ class LearningRateLab(Lab):
         if "learning_rate" in values:
             values = {"preset": ""} | values
         super().set(**values)
+        if "learning_rate" in values and not values["preset"]:
+            self.set_learning_rate(values["learning_rate"])  # a slider that stands there already tells nobody
 
     def set_learning_rate(self, rate: float) -> None:
         """What moving the slider does: end the preset, and turn the rate of a run that is going on."""

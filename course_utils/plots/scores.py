@@ -24,11 +24,8 @@ def plot_confusion(evaluation) -> Figure:
     figure.colorbar(image, label="share of the true class")
     off = counts.where(~np.eye(len(counts), dtype=bool), 0).stack()
     true, predicted = off.idxmax()
-    return close(
-        figure,
-        f"≈ {np.trace(counts)} of {counts.to_numpy().sum()} on the diagonal; "
-        f"by counts, the commonest mix-up is {true!r} taken for {predicted!r}",
-    )
+    mixed = f"by counts, the commonest mix-up is {true!r} taken for {predicted!r}" if off.max() else "none is mixed up"
+    return close(figure, f"≈ {np.trace(counts)} of {counts.to_numpy().sum()} on the diagonal; {mixed}")
 
 
 def plot_comparison(scores: dict[str, tuple[float, float, float]], metric: str = "macro-F1") -> Figure:

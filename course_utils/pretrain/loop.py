@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from course_utils import QUIET
+from course_utils.architecture import context_length
 from course_utils.checkpoints import load_checkpoint, read_progress, save_checkpoint
 from course_utils.models import locate_model
 from course_utils.pretrain.model import build_model, build_optimizers, overall_bits, save_model, score_sources
 from course_utils.pretrain.settings import PretrainSettings, check_resumed, scheduled_rate
-from course_utils.pretrain.tokens import Tokens, draw_batch, open_corpus
+from course_utils.pretrain.tokens import Tokens, check_lengths, draw_batch, open_corpus
 
 SAVE_EVERY = 250  # steps: a kill costs at most so many
 
@@ -32,6 +33,7 @@ def pretrain(corpus: str, out: Path, work: Path, settings: PretrainSettings, com
     with accelerator.main_process_first():
         tokens = open_corpus(corpus, work, settings)
     model = build_model(settings, tokens.tokenizer).to(accelerator.device)
+    check_lengths(tokens, context_length(model))  # a model taken over is tested in its own context, which may be longer
     optimizers = build_optimizers(model, settings)
     checkpoint = work / "checkpoint.safetensors"
     progress = resume(checkpoint, model, optimizers, settings)

@@ -86,8 +86,8 @@ class DistilSettings:
 
 def scheduled_rate(step: int, settings) -> float:
     """The learning rate of one step: warm up, hold, fall to zero."""
-    warmup = (step + 1) / settings.warmup_steps
-    decay = (settings.steps - step) / (settings.decay_share * settings.steps)
+    warmup = (step + 1) / max(1, settings.warmup_steps)
+    decay = (settings.steps - step) / max(1, settings.decay_share * settings.steps)
     return settings.learning_rate * min(1.0, warmup, decay)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils import cached_file
 
 from course_utils import QUIET
 from course_utils.checkpoints import replace_safely
@@ -46,8 +47,9 @@ def find_teacher(name: str) -> str:
 
 def read_pooling(place: str) -> str:
     """How the teacher makes a text's vector: "cls" where its sentence-transformers files say so, otherwise "mean"."""
-    path = Path(place) / "1_Pooling" / "config.json"
-    return "cls" if path.exists() and json.loads(path.read_text()).get("pooling_mode_cls_token") else "mean"
+    missing_is_none = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    path = cached_file(place, "1_Pooling/config.json", **missing_is_none)  # of a folder, or of the hub
+    return "cls" if path and json.loads(Path(path).read_text()).get("pooling_mode_cls_token") else "mean"
 
 
 class Teacher:

@@ -30,7 +30,7 @@ def read_corpus(corpus: str, limit: int = 50_000) -> dict[str, list[str]]:
     """Read all documents, by source: a folder's text files, or else the `text` column of a hub data set.
 
     A hub data set is streamed, its first `limit` documents are taken. Raises FileNotFoundError when a folder
-    holds no text files.
+    holds no text files, ValueError when two of them have one name.
     """
     folder = Path(corpus)
     if not folder.is_dir():
@@ -38,7 +38,10 @@ def read_corpus(corpus: str, limit: int = 50_000) -> dict[str, list[str]]:
 
         stream = load_dataset(corpus, split="train", streaming=True).take(limit)
         return {corpus.rsplit("/", 1)[-1]: [row["text"] for row in stream]}
-    return {path.name.split(".")[0]: list(read_documents(path)) for path in text_files(folder)}
+    names = {path: path.name.removesuffix(".xz").removesuffix(".txt") for path in text_files(folder)}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"Two files in {folder} differ in .txt and .txt.xz only: rename one of them.")
+    return {name: list(read_documents(path)) for path, name in names.items()}
 
 
 def text_files(folder: Path) -> list[Path]:

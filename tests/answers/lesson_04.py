@@ -49,6 +49,12 @@ def unscaled(model, batches):
         mean_loss(model, batch).backward()
 
 
+def weighed_by_tokens(model, batches):
+    tokens = sum(batch["input_ids"].numel() for batch in batches)
+    for batch in batches:
+        (mean_loss(model, batch) * batch["input_ids"].numel() / tokens).backward()
+
+
 def mean_of_means(model, batches):
     for batch in batches:
         (mean_loss(model, batch) / len(batches)).backward()
@@ -154,6 +160,7 @@ WRONG = {
     ],
     "accumulate": [
         (unscaled, "not scaled"),
+        (weighed_by_tokens, "not by its tokens"),
         (mean_of_means, "its share of the rows"),
         (sum_over_rows, "divide by their number"),
         (resets, "only the last batch"),

@@ -19,6 +19,12 @@ def clamps(logits, labels):
     return naive(logits.clamp(-20, 20), labels)
 
 
+def logarithm_of_a_quotient(logits, labels):
+    powers = (logits - logits.max(dim=1, keepdim=True).values).exp()
+    probabilities = powers / powers.sum(dim=1, keepdim=True)
+    return -probabilities[torch.arange(len(labels)), labels].log().mean()
+
+
 def forgets_to_return(logits, labels):
     shifted = logits - logits.max(dim=1, keepdim=True).values
     log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
@@ -173,6 +179,16 @@ def stop(scores, patience, first=1, ties=False, extra=0, previous=False, in_a_ro
     return best + first, len(scores) - 1 + first
 
 
+def begins_with_zero(scores, patience):
+    best, best_epoch = 0, 0
+    for epoch, score in enumerate(scores, start=1):
+        if score > best:
+            best, best_epoch = score, epoch
+        elif epoch - best_epoch >= patience:
+            return best_epoch, epoch
+    return best_epoch, len(scores)
+
+
 def never_stops(scores, patience):
     return scores.index(max(scores)) + 1, len(scores)
 
@@ -196,6 +212,7 @@ def needs_the_stop(scores, patience, missing=0):
 
 WRONG = {
     "cross_entropy": [
+        (logarithm_of_a_quotient, "take no logarithm of a quotient"),
         (forgets_to_return, "returned nothing"),
         (uses_the_library, "made by cross_entropy"),
         (uses_a_module, "made by CrossEntropyLoss"),
@@ -235,6 +252,7 @@ WRONG = {
         (lambda scores, patience: stop(scores, patience, first=0), "count from 0"),
         (lambda scores, patience: stop(scores, patience, previous=True), "better than the epoch before"),
         (lambda scores, patience: stop(scores, patience, extra=1), "one more"),
+        (begins_with_zero, "begin with the first score"),
         (never_stops, "whatever the patience"),
         (best_of_all, "never seen"),
         (right_best_no_stop, "where patience runs out"),

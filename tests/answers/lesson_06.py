@@ -79,6 +79,10 @@ WRONG = {
         (whole, "accuracy on all tickets"),
         (unsorted, "sort by confidence first"),
         (lambda probabilities, true, share: surest(probabilities, true, share, keep=5), "not for other shares"),
+        (
+            lambda probabilities, true, share: surest(probabilities, true, share, keep=int(share * len(true))),
+            "keep round(share * n)",
+        ),
         (lambda probabilities, true, share: 0.0, "4 of the 5"),
         (lambda probabilities, true, share: 5 * surest(probabilities, true, share), "four are right"),
         (lambda probabilities, true, share: 100 * surest(probabilities, true, share), "per cent"),

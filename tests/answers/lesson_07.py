@@ -49,6 +49,11 @@ def nothing_if_never(losses, window):
     )
 
 
+def no_mean_no_answer(losses, window):
+    values = means(losses, window)
+    return first(values, 1.5 * (values[0] if values else 0), window, missing=-1 if not values else 0)
+
+
 def window_of_two(losses, window):
     return first(means(losses, 2), 1.5 * means(losses, 2)[0], 2)
 
@@ -61,6 +66,7 @@ WRONG = {
         (above_the_lowest, "compare with the first one"),
         (not_strictly, "exactly 1.5 times"),
         (never, "never diverges gives 0"),
+        (no_mean_no_answer, "no mean of it yet"),
         (window_of_two, "not for one of 3"),
         (partial_windows, "the mean of one loss"),
         (nothing_if_never, "returned nothing, for ([1.0, 5.0, 3.0, 3.0], 2)"),

@@ -74,6 +74,7 @@ WRONG = {
         (lambda states, p: torch.nn.Dropout(p).eval()(states), "no number became 0"),
         (lambda states, p: drop(states, p).sum(dim=1), "keep the shape"),
         (lambda states, p: drop(states, p) + 0.001 * torch.rand(states.shape) * (states != 0), "no number became 0"),
+        (lambda states, p: drop(states, p, states.shape[:2]) if states.dim() == 2 else states[0], "not for three"),
         (drop_in_place, "you change the states"),
         (seeded, "two calls drop the same"),
         (lambda states, p: drop(states, 0.25), "with p = 0 nothing"),
