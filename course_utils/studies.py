@@ -73,6 +73,7 @@ STUDIES = {
     "early_stopping": Study(("to the end", "patience 1", "patience 2", "patience 4"), (16,)),
     "ladder": Study(("majority class", "TF-IDF", "frozen states"), (8, 16, 32, 64, 128, None), model="smollm2"),
     "ways": Study(("frozen states", "probe, then LoRA", "probe, then top half"), (16,), 3, "smollm2"),
+    "more_labels": Study(("frozen states", "probe, then top half"), (64, None), 3, "smollm2"),
     "taught": Study(TAUGHT, (8, 16, 32, 64), 3, "smollm2"),
     "prompting": Study(("zero-shot", "few-shot"), (1, 2), seeds=3, model="smollm2"),
 }

@@ -447,6 +447,30 @@ def test_what_lesson_10_calls_shown_remains_when_corrected():
     assert set(gaps["shown"]) == {"no difference shown"} and gaps["mean"].abs().max() < 0.025
 
 
+def test_what_lesson_10_says_of_a_trained_body_with_more_labels():
+    results, top = r.read_results("more_labels"), "probe, then top half"
+    score = {(run["contestant"], run["labels"], run["seed"]): run["macro_f1"] for run in results["runs"]}
+    gaps = {n: [score[top, n, seed] - score["frozen states", n, seed] for seed in range(3)] for n in (64, None)}
+    assert all(-0.035 < gap < -0.005 for gap in gaps[64]) and all(abs(gap) < 0.002 for gap in gaps[None])
+    assert set(r.differences(results, top, "frozen states")["shown"]) == {"no difference shown"}
+    for run in results["runs"]:
+        if run["contestant"] == top and run["labels"] is None:
+            rising = [row["macro_f1"] for row in run["curve"]]
+            assert rising == sorted(rising)
+    few = [run for run in r.read_results("ways")["runs"] if run["contestant"] == top]
+    few += [run for run in results["runs"] if (run["contestant"], run["labels"]) == (top, 64)]
+    assert len(few) == 6
+    for run in few:
+        _, half, *later = run["curve"]
+        assert half["train_loss"] < 0.03 and later[-1]["validation_loss"] > half["validation_loss"] - 0.1
+    small = r.differences(r.read_results("transfer"), "probe, then all blocks", "frozen body")
+    assert set(small.loc[list(SIZES[1:]), "shown"]) == {"ahead"} and round(small.loc["all", "mean"], 2) == 0.19
+    # The frozen states are those of the ladder: the same model, tickets and draws.
+    ladder = r.read_results("ladder")
+    assert all(run in ladder["runs"] for run in results["runs"] if run["contestant"] == "frozen states")
+    assert results["settings"]["weights"] == ladder["settings"]["weights"]
+
+
 @pytest.mark.parametrize("name", ["pre-trained", "frozen body"])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_teacher_brought_the_gpt_something(name, size):
