@@ -1,7 +1,9 @@
 """Lesson 11's command line: whatever is wrong with the input, one sentence, exit status 2, nothing written."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -304,6 +306,26 @@ def test_a_run_that_diverges_while_it_is_timed_leaves_nothing(case, monkeypatch,
     assert main(case.words()) == 2
     assert "lower the learning rate" in capsys.readouterr().err
     assert not case.out.exists() and not case.work.exists()
+
+
+def test_a_run_that_went_on_and_diverges_while_it_is_timed_keeps_its_checkpoint(case, monkeypatch, capsys):
+    from course_utils import training
+
+    real, calls = training.add_gradients, []
+
+    def add_gradients(*arguments):
+        calls.append(1)
+        if len(calls) == 2 + 3:  # two steps are timed first
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "add_gradients", add_gradients)
+    assert main(case.words()) == 130
+    before = tree(case.work)
+    monkeypatch.setattr(training, "add_gradients", lambda *_: float("nan"))
+    assert main(case.words("--resume")) == 2
+    assert "lower the learning rate" in capsys.readouterr().err
+    assert tree(case.work) == before and len(before) >= 2
 
 
 def test_too_little_memory_is_said_before_anything_is_written(case, monkeypatch, capsys):

@@ -179,6 +179,18 @@ def test_accumulate_may_let_the_model_compute_the_loss():
     assert verdict(checks.check_accumulate, accumulate).startswith("Right")
 
 
+def test_a_helper_of_ones_own_may_have_the_name_of_pytorchs():
+    def answer(logits, labels):
+        return -log_softmax(logits)[torch.arange(len(labels)), labels].mean()
+
+    assert verdict(checks.check_cross_entropy, answer).startswith("Right")
+
+
+def log_softmax(logits):
+    shifted = logits - logits.amax(dim=1, keepdim=True)
+    return shifted - shifted.exp().sum(dim=1, keepdim=True).log()
+
+
 def test_lists_arrays_and_tensors_of_the_right_numbers_are_right():
     def twins(kind):
         return lambda rate, blocks, decay: kind([rate * decay**depth for depth in range(blocks + 1, -1, -1)])

@@ -89,6 +89,7 @@ def first_failure(folder: Path) -> int | None:
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "-q", "-rf", "-x"]
     command += ["--nbval", "--nbval-current-env", f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "TQDM_DISABLE": "1"}
+    environment.pop("PYTEST_ADDOPTS", None)  # whoever asks the whole suite for a report does not mean this run
     run = subprocess.run(
         [*command, "notebooks"], capture_output=True, text=True, cwd=folder, env=environment, timeout=900
     )

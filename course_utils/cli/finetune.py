@@ -75,14 +75,14 @@ def run(options: Namespace) -> int:
         work, going_on = begin(out, run, options.resume)
         try:
             expected = announce(model, data, settings, work if going_on else None)
-        except Diverged:
+            if options.head == "probe" and not going_on:
+                start_head(model, data["train"], most=HEAD_ROWS)
+            began = time.perf_counter()
+            history, diverged = train(model, data, settings, work)
+        except Diverged:  # before there were weights worth keeping
             if not going_on:
-                shutil.rmtree(work, ignore_errors=True)  # there is nothing in it to go on with
+                shutil.rmtree(work, ignore_errors=True)
             raise
-        if options.head == "probe" and not going_on:
-            start_head(model, data["train"], most=HEAD_ROWS)
-        began = time.perf_counter()
-        history, diverged = train(model, data, settings, work)
         if history.ended == "interrupted":
             return stop(options)
         if not is_first():
@@ -162,7 +162,7 @@ def announce(model, data: DatasetDict, settings: FineTuneSettings, work: Path | 
 def train(model, data: DatasetDict, settings: FineTuneSettings, work: Path) -> tuple[History, Diverged | None]:
     """Train with checkpoints until the end, Ctrl-C or divergence; return the history, and the divergence if any.
 
-    Divergence before the first validation leaves nothing worth keeping: then the folder goes, and Diverged is raised.
+    Raises Diverged where that happens before the first validation: then there are no weights worth keeping.
     """
     try:
         with note_signals() as asked:
@@ -175,7 +175,6 @@ def train(model, data: DatasetDict, settings: FineTuneSettings, work: Path) -> t
             return fine_tune(model, data["train"], data["validation"], settings, checkpoint, on_step), None
     except Diverged as error:
         if error.history.best is None:
-            shutil.rmtree(work, ignore_errors=True)
             raise
         error.history.ended = "diverged"
         return error.history, error
