@@ -32,21 +32,23 @@ DEPTHS = (0.27, 0.4, 0.53, 0.67, 0.8, 0.93)  # where `upper_blocks` reads, as sh
 
 @torch.no_grad()
 def pooled_states(
-    model, sequences: Sequence[Sequence[int]], after: Sequence[int], pooling: str = "mean",
+    model, sequences: Sequence[Sequence[int]], after: Sequence[int], pooling: str | Sequence[str] = "mean",
     prompt: Sequence[int] = (), batch_size: int = 32,
 ) -> np.ndarray:  # fmt: skip
     """Read the states of a frozen GPT after each number of blocks in `after`: shape (texts, len(after), width), fp32.
 
     `sequences` are lists of token ids; after 0 blocks come the embeddings, after the last one the final norm, too, as
-    a head would read it. `pooling` is "mean", over the tokens of a text, or "last", its last one. `prompt`, token ids
-    too, stands in front of every text: it steers what the model looks for, and only the text behind it is pooled. Its
-    keys and values are computed once. Dropout is off meanwhile. Shows a progress bar.
+    a head would read it. `pooling` is "mean", over the tokens of a text, or "last", its last one; given as a list of
+    both, each text is read once, and they lie along a new first axis. `prompt`, token ids too, stands in front of every
+    text: it steers what the model looks for, and only the text behind it is pooled. Its keys and values are computed
+    once. Dropout is off meanwhile. Shows a progress bar.
 
     Raises ValueError for another pooling, or more blocks than the model has.
     """
     total, device, was_training = len(body_parts(model).blocks), next(model.parameters()).device, model.training
-    if pooling not in ("mean", "last"):
-        raise ValueError(f"pooling is 'mean' or 'last', not {pooling!r}.")
+    poolings = [pooling] if isinstance(pooling, str) else list(pooling)
+    if unknown := [name for name in poolings if name not in ("mean", "last")]:
+        raise ValueError(f"pooling is 'mean' or 'last', not {unknown[0]!r}.")
     if wrong := [blocks for blocks in after if not 0 <= blocks <= total]:
         raise ValueError(f"This model has {total} blocks, there is no state after {wrong[0]} of them.")
     model.eval()
@@ -54,7 +56,7 @@ def pooled_states(
     if len(prompt):
         with mixed_precision(model):
             cache = body(input_ids=torch.tensor([list(prompt)], device=device), use_cache=True).past_key_values
-    pooled = np.empty((len(sequences), len(after), model.config.hidden_size), np.float32)
+    pooled = np.empty((len(poolings), len(sequences), len(after), model.config.hidden_size), np.float32)
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))  # batches with little padding
     with tqdm(total=len(order), unit="text", desc="read states", disable=QUIET, leave=None) as bar:
         for start in range(0, len(order), batch_size):
@@ -67,12 +69,13 @@ def pooled_states(
                 states = body(input_ids=ids["input_ids"].to(device), output_hidden_states=True, **options).hidden_states
             lengths = torch.tensor([len(sequences[i]) for i in chosen], device=device)[:, None]
             places = torch.arange(ids["input_ids"].shape[1], device=device)
-            weights = (places < lengths) / lengths if pooling == "mean" else (places == lengths - 1).float()
             read = torch.stack([states[blocks].float() for blocks in after], dim=1)
-            pooled[chosen] = torch.einsum("nblw,nl->nbw", read, weights).cpu().numpy()
+            for i, name in enumerate(poolings):
+                weights = (places < lengths) / lengths if name == "mean" else (places == lengths - 1).float()
+                pooled[i, chosen] = torch.einsum("nblw,nl->nbw", read, weights).cpu().numpy()
             bar.update(len(chosen))
     model.train(was_training)
-    return pooled
+    return pooled[0] if isinstance(pooling, str) else pooled
 
 
 def upper_blocks(model: nn.Module) -> list[int]:

@@ -1,5 +1,7 @@
 """Lesson 10: what frozen blocks make of a text, read once and kept."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,15 @@ def test_states_after_the_last_block_are_what_the_head_reads(any_tiny, few, pool
     assert model.training  # as it was
 
 
+def test_a_text_that_is_pooled_in_two_ways_is_read_once(any_tiny, few, monkeypatch):
+    model, ids = classifier(few, any_tiny), few["validation"]["input_ids"][:9]
+    apart = [pooled_states(model, ids, [0, 1], pooling) for pooling in ("last", "mean")]
+    calls = []
+    monkeypatch.setattr(frozen, "mixed_precision", lambda model: calls.append(1) or nullcontext())
+    np.testing.assert_array_equal(pooled_states(model, ids, [0, 1], ["last", "mean"], batch_size=9), np.stack(apart))
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize("prompt", [[], [5, 6, 7]])
 def test_states_do_not_depend_on_the_batch(any_tiny, few, prompt):
     model, ids = classifier(few, any_tiny), few["validation"]["input_ids"][:9]
@@ -73,6 +84,8 @@ def test_states_that_do_not_exist_are_refused(any_tiny, few):
         pooled_states(classifier(few, any_tiny), [[1, 2]], [1, 9])
     with pytest.raises(ValueError, match="pooling is 'mean' or 'last', not 'max'"):
         pooled_states(classifier(few, any_tiny), [[1, 2]], [1], "max")
+    with pytest.raises(ValueError, match="pooling is 'mean' or 'last', not 'first'"):
+        pooled_states(classifier(few, any_tiny), [[1, 2]], [1], ["mean", "first"])
 
 
 def test_a_classifier_on_real_states_beats_guessing(few, tokenizer):
