@@ -13,6 +13,7 @@ from itertools import takewhile
 import pandas as pd
 import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as DEFAULTS
 from torch import nn
 from transformers import (
     AutoModel,
@@ -25,8 +26,12 @@ from transformers.pytorch_utils import Conv1D
 
 # Names inside a body: the embeddings (positions are optional: most decoders have no table for them), blocks, norm.
 LAYOUTS = [(("wte", "wpe"), "h", "ln_f"), (("embed_tokens",), "layers", "norm")]
-# Where a config keeps its probabilities of dropout: GPT-2 in three places, Llama-type models for attention only.
-DROPOUTS = ("embd_pdrop", "attn_pdrop", "resid_pdrop", "attention_dropout")
+# Where a module keeps a probability of dropout as a plain number, which a function takes: Llama, then Starcoder2.
+NUMBERS = ("attention_dropout", "residual_dropout", "embedding_dropout")
+# Where a config keeps its own: GPT-2 in three places, Llama-type models for attention only, then GPT-Neo and StableLM.
+DROPOUTS = (
+    "embd_pdrop", "attn_pdrop", "resid_pdrop", *NUMBERS, "embed_dropout", "resid_dropout", "hidden_dropout",
+)  # fmt: skip
 LOUD = 100.0  # the mean, times this, is about four times as large as what gpt2-mini's last state holds already
 
 
@@ -176,8 +181,9 @@ def set_dropout(model: PreTrainedModel, probability: float) -> PreTrainedModel:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
-        if hasattr(module, "attention_dropout"):  # no module of its own: a number that the attention function takes
-            module.attention_dropout = probability
+        for name in NUMBERS:
+            if hasattr(module, name):
+                setattr(module, name, probability)
     return model
 
 
@@ -245,14 +251,15 @@ def add_lora(
     """Freeze the body and add trainable low-rank matrices to its attention; returns peft's model around it.
 
     Hu et al. 2021, LoRA, arXiv:2106.09685. Which matrices get them is peft's default for the architecture: the one
-    for queries, keys and values in GPT-2, those for queries and values in Llama. `layers` are the blocks that get them,
-    counted from 0 (None: all). The head is trained in full.
+    for queries, keys and values in GPT-2, those for queries and values in Llama, and here in all that peft has no
+    default for. `layers` are the blocks that get them, counted from 0 (None: all). The head is trained in full.
     """
     # GPT-2 stores its matrices the other way round.
     transposed = any(isinstance(module, Conv1D) for module in model.modules())
     settings = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, fan_in_fan_out=transposed,
         layers_to_transform=None if layers is None else list(layers),
+        target_modules=DEFAULTS.get(model.config.model_type, ["q_proj", "v_proj"]),
     )  # fmt: skip
     with warnings.catch_warnings():
         # peft asks transformers for a property by its old name; nothing that a reader could act on.

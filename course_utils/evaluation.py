@@ -56,7 +56,7 @@ class Evaluation:
 
     @property
     def macro_f1(self) -> float:
-        """The plain mean of the classes' F1: every class counts the same, however rare."""
+        """The plain mean of the F1 of all classes that occur: every one counts the same, however rare."""
         return macro_f1(self.true, self.predicted)
 
     @property
@@ -87,7 +87,7 @@ class Evaluation:
 
     def worst_errors(self, texts: Sequence[str], count: int = 5) -> pd.DataFrame:
         """The wrong predictions that the model was surest of, surest first."""
-        sure = self.probabilities.max(axis=1)
+        texts, sure = list(texts), self.probabilities.max(axis=1)  # of a Series, [i] would look in the index
         wrong = np.flatnonzero(self.true != self.predicted)
         worst = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
         return pd.DataFrame(
@@ -103,8 +103,8 @@ class Evaluation:
 def macro_f1(true: np.ndarray, predicted: np.ndarray) -> float:
     """Mean F1 over the classes that occur in `true`; a class that is never predicted right counts 0.
 
-    The same number as scikit-learn's f1_score, from three counts: a bootstrap asks for it thousands of times, and
-    f1_score spends nearly all of its time on checking its input.
+    The same number as scikit-learn's f1_score with labels=np.unique(true), from three counts: a bootstrap asks for it
+    thousands of times, and f1_score spends nearly all of its time on checking its input.
     """
     classes = max(true.max(), predicted.max()) + 1
     right = np.bincount(true[true == predicted], minlength=classes)
@@ -131,6 +131,16 @@ def check_labels(model, dataset: Dataset | None) -> None:
         )
 
 
+def check_rows(dataset: Dataset, purpose: str) -> None:
+    """Raise ValueError for a tokenized data set without rows, or one whose labels have no names."""
+    if len(dataset) == 0:
+        raise ValueError(f"There are no rows to {purpose} on.")
+    if not isinstance(dataset.features["label"], ClassLabel):
+        raise ValueError(
+            "The data set's labels have no names: write dataset.cast_column('label', ClassLabel(names=labels)) first."
+        )
+
+
 def shorten(names: Sequence[str], count: int = 8) -> str:
     """A list of names for a message, cut off after `count` of them."""
     return str(list(names[:count])) + (f" and {len(names) - count} more" if len(names) > count else "")
@@ -142,31 +152,33 @@ def predict_logits(
 ) -> torch.Tensor:
     """Run a classifier over token-id lists: logits, shape (n, classes), in the order given, on the CPU.
 
-    Rows are batched by length for speed; dropout is off meanwhile. The result depends neither on `batch_size` nor
-    on what else is in the batch. `before_batch` is called before each.
+    Rows are batched by length for speed; dropout is off meanwhile. In fp32 the result depends neither on `batch_size`
+    nor on what else is in the batch; in bf16 (`devices.mixed_precision`) a probability's third digit may.
+    `before_batch` is called before each.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     logits = torch.empty(len(sequences), model.config.num_labels)
-    for start in range(0, len(order), batch_size):
-        before_batch()
-        chosen = order[start : start + batch_size]
-        rows = [{"input_ids": sequences[i], "label": 0} for i in chosen]
-        batch = collate(rows, model.config.pad_token_id)
-        with mixed_precision(model):
-            logits[chosen] = model(input_ids=batch["input_ids"].to(device)).logits.float().cpu()
-    model.train(was_training)
+    try:
+        for start in range(0, len(order), batch_size):
+            before_batch()
+            chosen = order[start : start + batch_size]
+            rows = [{"input_ids": sequences[i], "label": 0} for i in chosen]
+            batch = collate(rows, model.config.pad_token_id)
+            with mixed_precision(model):
+                logits[chosen] = model(input_ids=batch["input_ids"].to(device)).logits.float().cpu()
+    finally:  # whoever stops this goes on with the model as it was
+        model.train(was_training)
     return logits
 
 
 def evaluate(model, dataset: Dataset, batch_size: int = 64) -> Evaluation:
     """Compare a classifier's predictions with the labels of a tokenized data set.
 
-    Raises ValueError if it is empty, or if it names its classes otherwise than the model does.
+    Raises ValueError if it is empty, if its labels have no names, or others than the model's.
     """
-    if len(dataset) == 0:
-        raise ValueError("There are no rows to evaluate on.")
+    check_rows(dataset, "evaluate")
     check_labels(model, dataset)
     logits = predict_logits(model, dataset["input_ids"], batch_size)
     return Evaluation.from_logits(dataset.features["label"].names, dataset["label"], logits)
@@ -176,13 +188,15 @@ def predict(model, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max
     """Label new texts: a table with text, label and confidence (the probability of that label, 0 to 1).
 
     Texts are cut off after `max_tokens` tokens, or where the model's context ends. Raises ValueError for a single
-    string or an empty text.
+    string, for no texts, and for one that is empty or missing.
     """
     if isinstance(texts, str):
         raise ValueError("predict takes a list of texts: write predict(model, tokenizer, [text]).")
-    empty = [i for i, text in enumerate(texts) if not text.strip()]
+    if len(texts) == 0:
+        raise ValueError("There are no texts to label: give one at least.")
+    empty = [i for i, text in enumerate(texts) if not (isinstance(text, str) and text.strip())]
     if empty:
-        raise ValueError(f"Text number {empty[0]} is empty: there is nothing to label.")
+        raise ValueError(f"Text number {empty[0]} is empty or no text: there is nothing to label.")
     limit = min(max_tokens, context_length(model))
     ids = tokenizer(list(texts), truncation=True, max_length=limit, split_special_tokens=True).input_ids
     confidence, label_ids = F.softmax(predict_logits(model, ids), dim=-1).max(dim=-1)

@@ -45,12 +45,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     options = parser.parse_args(arguments)
     try:
+        check_counts(options)
         for name in options.studies or (["transfer"] if options.csv else STUDIES):
             run_and_print(name, options)
     except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:
         parser.exit(130, "\nStopped. The same command goes on with what is missing.\n")
+
+
+def check_counts(options: argparse.Namespace) -> None:
+    """Raise ValueError for counts that cannot be."""
+    for option, count, least in (
+        ("--seeds", options.seeds, 1),
+        ("--test-rows", options.test_rows, 1),
+        ("--sizes", min(options.sizes or [0]), 0),
+    ):
+        if count is not None and count < least:
+            raise ValueError(f"{option} counts from {least} up, got {count}.")
 
 
 def run_and_print(name: str, options: argparse.Namespace) -> None:
@@ -84,6 +96,8 @@ def choose_study(name: str, contestants: Sequence[str] | None = None) -> Study:
 def read_splits(options: argparse.Namespace) -> dict[str, pd.DataFrame]:
     """Read, clean and split the data set that the command line names."""
     if options.csv is None:
+        if options.test or options.test_rows is not None:
+            raise ValueError("--test and --test-rows belong to data of your own: add --csv FILE.")
         return load_ticket_splits()
     examples, _ = clean(read_examples(options.csv, options.text, options.label))
     if options.test is None:

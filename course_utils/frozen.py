@@ -20,7 +20,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from course_utils import QUIET
-from course_utils.architecture import body_parts, context_length, frozen_blocks
+from course_utils.architecture import NUMBERS, body_parts, context_length, frozen_blocks
 from course_utils.devices import mixed_precision
 from course_utils.pipeline import collate
 
@@ -176,7 +176,9 @@ def remember_states(model: nn.Module, memory: dict[tuple[int, ...], torch.Tensor
     """
     parts, memory = body_parts(model), {} if memory is None else memory
     frozen = frozen_blocks(model)
-    active = [module.p for block in frozen for module in block.modules() if isinstance(module, nn.Dropout)]
+    inside = [module for block in frozen for module in block.modules()]
+    active = [module.p for module in inside if isinstance(module, nn.Dropout)]
+    active += [getattr(module, name, 0) for module in inside for name in NUMBERS]
     if any(active):
         raise ValueError("The frozen blocks have dropout: set it to 0 to let them remember, set_dropout(model, 0).")
     if not frozen:

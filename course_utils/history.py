@@ -44,7 +44,8 @@ class History:
     """What happened: loss and learning rate of every optimizer step, each validation, and how the run ended.
 
     A validation is a dict with the columns of `table`, and with the label that was predicted most and its share of all
-    predictions. `ended` is "running", "finished", "stopped early" or "interrupted".
+    predictions. `ended` is "running", "finished", "stopped early" or "interrupted"; who catches what ended a run from
+    outside, such as `Diverged`, may write "stopped" or "diverged" there.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -82,10 +83,14 @@ class Diverged(FloatingPointError):
 
 def check_settings(settings: FineTuneSettings) -> None:
     """Raise ValueError, in one sentence, for settings that cannot work and that no other part would catch."""
-    for name in ("epochs", "steps", "validate_every", "accumulate", "patience"):
+    for name in ("epochs", "steps", "validate_every", "batch_size", "accumulate", "patience"):
         count = getattr(settings, name)
-        if count is not None and count < 1:
-            raise ValueError(f"{name} counts from 1 up, got {count}.")
+        if count is not None and not (isinstance(count, int) and count >= 1):
+            raise ValueError(f"{name} counts from 1 up, in whole numbers (an int), got {count!r}.")
+    if not 0 <= settings.label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is a share, from 0 to 1, got {settings.label_smoothing}.")
+    if not settings.seed >= 0:
+        raise ValueError(f"seed is 0 or above, got {settings.seed}.")
     if settings.monitor not in METRICS:
         raise ValueError(f"monitor is one of {', '.join(METRICS)}, not {settings.monitor!r}.")
     if settings.precision not in PRECISIONS:

@@ -188,7 +188,8 @@ def load_weights(kind: type, name: str, config: PreTrainedConfig, fresh_head: bo
 
 def finish_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Make a model fit its tokenizer and compute attention the fast way; in place, returns it."""
-    model.set_attn_implementation(ATTENTION)
+    if model._supports_sdpa:  # a few, such as Gemma 2, do more in their attention than the fast way can
+        model.set_attn_implementation(ATTENTION)
     return match_vocabulary(model, tokenizer)
 
 

@@ -82,7 +82,7 @@ def skip_unread_tokens(model: nn.Module, ids: torch.Tensor) -> Iterator[None]:
     last = (ids != model.config.pad_token_id).sum(dim=1) - 1
 
     def forward(states: torch.Tensor) -> torch.Tensor:
-        read = compute(states[rows, last])
+        read = compute(states[rows, last].unsqueeze(1)).squeeze(1)  # (rows, 1, width): mixtures of experts want three
         return torch.zeros_like(states, dtype=read.dtype).index_put((rows, last), read)
 
     block.mlp.forward = forward

@@ -269,7 +269,7 @@ def read_hub(name: str, wanted: list[str]) -> dict[str, list[str]]:
     owner, _, split = name.removeprefix("hub:").partition(":")
     try:
         rows = datasets.load_dataset(owner, split=split or "train")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(f"{name} cannot be read ({reason}): check name, split and network.") from None
     find_columns(name, rows.column_names, wanted)

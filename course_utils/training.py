@@ -27,7 +27,7 @@ from course_utils import QUIET
 from course_utils.architecture import context_length
 from course_utils.checkpoints import fingerprint, resume_run, save_run
 from course_utils.devices import mixed_precision, processes
-from course_utils.evaluation import Evaluation, check_labels, predict_logits
+from course_utils.evaluation import Evaluation, check_labels, check_rows, predict_logits
 from course_utils.history import Diverged, FineTuneSettings, History, check_settings, record_validation, update_best
 from course_utils.pipeline import make_loader, make_optimizer, make_scheduler, steps_in_epoch
 from course_utils.sharing import in_parts, sharded, share_model
@@ -112,6 +112,8 @@ def train_and_validate(
     check_settings(settings)
     for dataset in (train, validation):
         check_labels(model, dataset)
+    if validation is not None:
+        check_rows(validation, "validate")
     loader = make_loader(train, settings.batch_size, model.config.pad_token_id, settings.seed)
     steps_per_epoch = steps_in_epoch(len(train), settings.batch_size, settings.accumulate)
     steps = steps_in_run(len(train), settings)
@@ -124,6 +126,8 @@ def train_and_validate(
     history, best = History(), copy_weights(model)
     facts = {"settings": asdict(settings), "data": "", "processes": processes().num_processes}
     if checkpoint is not None:
+        if Path(checkpoint).is_dir() or not Path(checkpoint).parent.is_dir():
+            raise ValueError(f"The checkpoint {str(checkpoint)!r} must be a file in a folder that exists.")
         facts["data"] = fingerprint(train, validation)
         if Path(checkpoint).exists():
             progress, best = resume_run(checkpoint, model, optimizer, facts)
@@ -153,12 +157,12 @@ def train_and_validate(
 
             done, is_last = len(history.loss), len(history.loss) == min(steps, limit or steps)
             due = is_last or done % (settings.validate_every or steps_per_epoch) == 0
+            result = validate(model, validation, before_batch) if due and validation is not None else None
+            if result is not None and not math.isfinite(result.loss):
+                raise Diverged(result.loss, rate, history)
             if is_last:
                 history.ended = "finished"
-            if due and validation is not None:
-                result = validate(model, validation, before_batch)
-                if not math.isfinite(result.loss):
-                    raise Diverged(result.loss, rate, history)
+            if result is not None:
                 record_validation(history, done / steps_per_epoch, result, time.monotonic() - validated)
                 if update_best(history, settings):
                     best = copy_weights(model)
@@ -217,11 +221,11 @@ def fine_tune(
     """Fine-tune a classifier in place and return the history; the model ends with the weights of its best validation.
 
     `train` and `validation` are tokenized data sets (columns `input_ids` and `label`) whose labels are named in the
-    order of the model's. With `checkpoint`, a file, the state is saved at every validation and at least every minute,
-    and a later call with the same model, data and settings goes on from there, with the same losses as a run that never
-    stopped. `on_step` is called after every optimizer step; if it sets `history.ended` to "interrupted", training
-    ends there, saved. Ctrl-C (in Jupyter: the stop button) ends training early and keeps the best weights so far. The
-    model stays on its device and ends in evaluation mode.
+    order of the model's. With `checkpoint`, a file, the state is saved at every validation and, with one process, at
+    least every minute, and a later call with the same model, data and settings goes on from there, with the same losses
+    as a run that never stopped. `on_step` is called after every optimizer step; if it sets `history.ended` to
+    "interrupted", training ends there, saved. Ctrl-C (in Jupyter: the stop button) ends training early and keeps the
+    best weights so far. The model stays on its device and ends in evaluation mode.
 
     Raises ValueError for impossible settings, labels in another order, or a checkpoint of another run, before anything
     is changed; Diverged, a FloatingPointError, when the loss is no longer a number.

@@ -86,6 +86,12 @@ def test_a_checkpoint_of_another_run_is_refused_and_changes_nothing(make, few, t
     assert all(torch.equal(p, before[n]) for n, p in model.named_parameters())
 
 
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_the_first_step(make, few, tmp_path):
+    for path in (tmp_path / "nowhere" / "run.safetensors", tmp_path):
+        with pytest.raises(ValueError, match="must be a file in a folder that exists"):
+            fine_tune(make(), few["train"], few["validation"], SETTINGS, path, on_step=pytest.fail)
+
+
 def test_a_damaged_checkpoint_is_refused_in_a_sentence(make, few, tmp_path):
     path = tmp_path / "run.safetensors"
     fine_tune(make(), few["train"], few["validation"], replace(SETTINGS, steps=1), path)

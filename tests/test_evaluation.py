@@ -4,6 +4,7 @@ import tracemalloc
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import norm
@@ -108,6 +109,13 @@ def test_a_difference_of_nothing_is_not_shown_and_a_large_one_is():
     assert difference_interval(true, good, good, resamples=50) == (0, 0)
 
 
+def test_the_worst_errors_of_a_table_with_an_index_of_its_own_are_those_of_a_list():
+    result = Evaluation.from_probabilities(["a", "b"], [0, 1, 0], np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]))
+    texts = ["x", "y", "z"]
+    assert result.worst_errors(pd.Series(texts, index=[2, 1, 0]))["text"].tolist() == ["y", "z"]
+    assert result.worst_errors(texts)["text"].tolist() == ["y", "z"]
+
+
 def test_macro_f1_counts_a_class_never_predicted_as_zero():
     assert macro_f1(np.array([0, 0, 1]), np.array([0, 0, 0])) == pytest.approx(0.4)
 
@@ -153,8 +161,21 @@ def test_evaluation_leaves_the_mode_as_it_was(few, model):
 def test_bad_input_to_predict_is_named(model, tokenizer):
     with pytest.raises(ValueError, match="list of texts"):
         predict(model, tokenizer, "one text")
-    with pytest.raises(ValueError, match="Text number 1 is empty"):
-        predict(model, tokenizer, ["fine", "  "])
+    for nothing in ("  ", float("nan"), None):
+        with pytest.raises(ValueError, match="Text number 1 is empty or no text"):
+            predict(model, tokenizer, ["fine", nothing])
+    with pytest.raises(ValueError, match="no texts to label"):
+        predict(model, tokenizer, [])
+
+
+def test_a_prediction_that_is_stopped_leaves_the_model_in_training(few, model):
+    def stop():
+        raise KeyboardInterrupt
+
+    model.train()
+    with pytest.raises(KeyboardInterrupt):
+        predict_logits(model, few["test"]["input_ids"], before_batch=stop)
+    assert model.training
 
 
 def test_an_empty_data_set_is_refused(few, model):

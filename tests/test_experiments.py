@@ -58,6 +58,10 @@ def test_wrong_commands_are_refused_in_a_sentence(arguments, tmp_path, capsys):
     assert "no study 'nothing'" in refuse(["nothing"], capsys)
     assert "a file of their own: add --out" in refuse(arguments, capsys)
     assert "no contestant 'BERT'" in refuse(["--contestants", "BERT"], capsys)
+    assert "belong to data of your own" in refuse(["transfer", "--test-rows", "5"], capsys)
+    assert "belong to data of your own" in refuse(["transfer", "--test", "none.csv"], capsys)
+    for option, value in (("--seeds", "0"), ("--seeds", "-1"), ("--sizes", "-2"), ("--test-rows", "0")):
+        assert f"{option} counts from" in refuse(["transfer", option, value], capsys)
 
 
 def test_other_data_does_not_go_into_the_same_file_unless_measured_again(arguments, mine, tmp_path, capsys):

@@ -228,8 +228,8 @@ def test_nothing_is_remembered_where_all_blocks_learn(any_tiny, few):
     assert memory == {}
 
 
-def test_dropout_in_frozen_blocks_cannot_be_remembered(tiny, few):
-    model = set_dropout(freeze_below(classifier(few, tiny), 1), 0.1)
+def test_dropout_in_frozen_blocks_cannot_be_remembered(any_tiny, few):
+    model = set_dropout(freeze_below(classifier(few, any_tiny), 1), 0.1)
     with pytest.raises(ValueError, match=r"set_dropout\(model, 0\)"), remember_states(model):
         pass
 

@@ -38,6 +38,11 @@ def make_range_test(tiny, few):
     return make
 
 
+def test_impossible_settings_are_refused_at_once(make_run):
+    with pytest.raises(ValueError, match="batch_size counts from 1 up"):
+        make_run(batch_size=0, steps=None)
+
+
 def test_live_and_at_once_give_the_same_numbers(make_run):
     at_once, live = make_run(steps=12, validate_every=4, dropout=0.1), make_run(steps=12, validate_every=4, dropout=0.1)
     at_once.run()

@@ -3,9 +3,12 @@
 import math
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from datasets import Value
 from torch import nn
 
 from course_utils.architecture import add_lora, count_parameters, freeze_below
@@ -161,7 +164,11 @@ def test_frozen_weights_stay_as_they_were(few, tiny):
         ({"monitor": "vibes"}, "monitor is one of macro_f1"),
         ({"clip": 0}, "clip is the largest norm"),
         ({"clip": -1.0}, "clip is the largest norm"),
-        ({"batch_size": 0}, "at least one row"),
+        ({"batch_size": 0}, "batch_size counts from 1 up"),
+        ({"epochs": 1.5}, "in whole numbers"),
+        ({"steps": np.int64(3)}, "in whole numbers"),
+        ({"label_smoothing": 1.5}, "label_smoothing is a share"),
+        ({"seed": -1}, "seed is 0 or above"),
         ({"learning_rate": 0}, "above 0"),
         ({"schedule": "spiral"}, "choose one of"),
     ],
@@ -169,6 +176,24 @@ def test_frozen_weights_stay_as_they_were(few, tiny):
 def test_impossible_settings_are_refused(few, tiny, change, says):
     with pytest.raises(ValueError, match=says):
         fine_tune(classifier(few, name=tiny), few["train"], few["validation"], replace(SETTINGS, **change))
+
+
+def test_validation_rows_that_cannot_be_scored_are_refused_before_anything_is_trained(few, tiny):
+    model = classifier(few, name=tiny)
+    before = model.score.weight.clone()
+    nameless = few["validation"].cast_column("label", Value("int64"))
+    for rows, says in ((few["validation"].select([]), "no rows to validate on"), (nameless, "have no names")):
+        with pytest.raises(ValueError, match=says):
+            fine_tune(model, few["train"], rows, SETTINGS)
+    assert torch.equal(model.score.weight, before)
+
+
+def test_a_divergence_that_only_the_last_validation_sees_is_no_end(few, tiny, monkeypatch):
+    nothing = SimpleNamespace(loss=float("nan"))
+    monkeypatch.setattr("course_utils.training.validate", lambda *_: nothing)
+    with pytest.raises(Diverged) as error:
+        fine_tune(classifier(few, name=tiny), few["train"], few["validation"], replace(SETTINGS, steps=2))
+    assert error.value.history.ended == "running" and len(error.value.history.loss) == 2
 
 
 def test_labels_in_another_order_are_refused_before_anything_is_trained(few, tiny):
