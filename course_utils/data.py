@@ -65,7 +65,7 @@ def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "
 
 # --- cleaning ---------------------------------------------------------------------------------------------------
 
-TAG = re.compile(r"</?(a|b|br|div|em|font|i|p|span|strong|u|ul|li|table|tr|td)\b[^<>]*>", re.IGNORECASE)
+TAG = re.compile(r"</?(a|b|br|div|em|font|i|p|span|strong|u|ul|li|table|tr|td)(?=[\s/>])[^<>]*>", re.IGNORECASE)
 ENTITY = re.compile(r"&(#\d+|#x[\da-f]+|\w+);", re.IGNORECASE)
 BREAK = re.compile(r"<(br|/p|/div)\s*/?>", re.IGNORECASE)
 # One line that a mail program adds, as a whole: a customer's sentence that begins like it must not match.

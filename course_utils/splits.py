@@ -60,6 +60,8 @@ def check_shares(validation: float, test: float) -> None:
 
 def check_labels(labels: pd.Series, groups: np.ndarray) -> None:
     """Refuse labels that cannot be in every split."""
+    if labels.empty:
+        raise ValueError("There are no rows to split: give a table with texts and labels.")
     counts = labels.value_counts()
     if counts.iloc[-1] < len(NAMES):
         raise ValueError(

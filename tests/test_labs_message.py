@@ -43,7 +43,7 @@ def test_labels_and_messages_stay_text(lab):
     shown = lab.bars.value + lab.status.value
     assert "<img" not in shown and "<script" not in shown
     assert "&lt;img src=x" in shown
-    lab.figure().canvas.draw()
+    lab.figure().draw_without_rendering()
 
 
 def test_an_empty_message_says_what_to_do(lab):

@@ -111,7 +111,7 @@ def test_few_labels_stand_upright_and_many_slant():
 
 def test_decades_are_written_out(capsys):
     axes = plots.plot_losses({"burnt": [0.5, 200.0]}, classes=8, log=True).axes[0]
-    axes.figure.canvas.draw()
+    axes.figure.draw_without_rendering()
     low, high = axes.get_ylim()
     shown = [text.get_text() for text in axes.get_yticklabels() if low <= text.get_position()[1] <= high]
     assert shown == ["0.5", "1", "2", "5", "10", "20", "50", "100", "200"]
@@ -180,7 +180,7 @@ def test_a_dollar_sign_in_a_text_or_a_label_begins_no_formula():
         draw_curves([odd]),
     ]
     for figure in figures:
-        figure.canvas.draw()
+        figure.draw_without_rendering()
 
 
 def test_figures_are_closed_so_that_memory_does_not_grow(history):

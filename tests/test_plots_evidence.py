@@ -70,6 +70,19 @@ def test_a_forest_tells_intervals_without_zero_from_the_others(capsys):
     assert "loss: dropout -0.300 (-0.500 to -0.100); score: none." in capsys.readouterr().out
 
 
+def test_a_name_has_the_same_row_in_every_panel_of_a_forest():
+    table = pd.DataFrame({"mean": [0.1, -0.1], "low": [0.0, -0.2], "high": [0.2, 0.0]}, index=["dropout", "decay"])
+    for panels in ({"one": table, "two": table[::-1]}, {"one": table, "two": table.iloc[1:]}):
+        figure = plots.plot_forest(panels, ["higher"] * 2)
+        names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+        assert names == ["dropout", "decay"]
+        for axes, own in zip(figure.axes, panels.values(), strict=True):
+            marks = {line.get_xdata()[0]: line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"}
+            assert marks == {own.loc[name, "mean"]: names.index(name) for name in own.index}
+            low, high = sorted(axes.get_ylim())
+            assert all(low < y < high for y in marks.values())
+
+
 def test_a_corrected_interval_is_drawn_thin_and_fills_the_marks(capsys):
     table = pd.DataFrame({"mean": [-0.3, -0.4], "low": [-0.5, -0.5], "high": [-0.1, -0.3]}, index=["smoothing", "rate"])
     table = table.assign(**{"wide low": [-0.7, -0.6], "wide high": [0.1, -0.2]})

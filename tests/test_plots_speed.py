@@ -40,6 +40,6 @@ def test_growth_is_drawn_beside_a_straight_line_through_its_beginning(capsys):
     measured, straight = figure.axes[0].lines
     assert list(measured.get_ydata()) == [8.0, 90.0] and list(straight.get_ydata()) == [8.0, 80.0]
     assert list(figure.axes[1].lines[0].get_ydata()) == [900, 950] and figure.axes[1].get_ylim()[0] == 0
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     numbers = [[text.get_text() for text in axes.get_xticklabels()] for axes in figure.axes]
     assert all({"100,000", "1,000,000"} <= set(shown) for shown in numbers)  # written out, not as powers of ten

@@ -25,6 +25,9 @@ def test_the_first_place_is_interpolated_on_the_axis_asked_for():
     assert first_reach([16, 64], [0.2, 0.4], 0.1, log=True) == pytest.approx(16)
     assert first_reach([16, 64], [0.2, 0.4], 0.5) == math.inf
     assert first_reach([8, 16, 32, 64], [0.2, 0.4, 0.3, 0.6], 0.4) == pytest.approx(16)  # not where it comes back
+    # Where the drawn line crosses the goal, also after a dip or a flat piece.
+    assert first_reach([8, 16, 32, 64], [0.2, 0.4, 0.3, 0.6], 0.5) == pytest.approx(32 + 32 * 2 / 3)
+    assert first_reach([0, 10, 20, 30], [0.5, 0.5, 0.5, 0.6], 0.55) == pytest.approx(25)
 
 
 def test_steps_are_saved_between_equal_scores(capsys):
@@ -49,6 +52,12 @@ def test_nothing_is_claimed_where_nothing_is_saved(capsys):
     figure = plots.plot_steps_saved({"few": {"fast": SLOW, "slow": FAST}})
     assert "few: fast does not get to the 0.50 of slow any sooner" in capsys.readouterr().out
     assert sorted(texts(figure.axes[0])) == ["fast", "slow"]
+
+
+def test_a_rival_that_is_above_the_goal_at_once_takes_at_most_its_first_labels(capsys):
+    figure = plots.plot_labels_saved({"read": [(8, 0.1, 0), (32, 0.3, 0)], "other": [(8, 0.4, 0), (32, 0.5, 0)]}, 32)
+    assert "takes other at most 8" in capsys.readouterr().out
+    assert "32 labels instead of at most 8" in texts(figure.axes[0])
 
 
 def test_labels_are_saved_between_equal_scores(capsys):

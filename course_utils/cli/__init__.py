@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return int(end.code or 0)
     options.words = arguments
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter of a label shows its number
+            stream.reconfigure(errors="backslashreplace")
     # Imported only now: `--help` and a misspelled option need no PyTorch.
     command = importlib.import_module(f"course_utils.cli.{options.command}")
     try:

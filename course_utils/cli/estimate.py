@@ -84,5 +84,6 @@ def padded_tokens(train: Dataset, settings: FineTuneSettings) -> list[int]:
 def in_words(seconds: float) -> str:
     """A duration for people: "40 seconds", "3 minutes", "2.5 hours"."""
     if seconds < 90:
-        return f"{max(1, round(seconds))} seconds"
+        count = max(1, round(seconds))
+        return f"{count} second{'s' if count > 1 else ''}"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

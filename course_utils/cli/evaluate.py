@@ -6,7 +6,7 @@ from course_utils.architecture import context_length
 from course_utils.cli.measure import class_scores, main_scores
 from course_utils.cli.predict import label_texts, training_facts
 from course_utils.cli.prepare import check_test, read_clean, short
-from course_utils.cli.show import say, say_table, show_score
+from course_utils.cli.show import say, say_table, show_number, show_score
 from course_utils.data import MAX_TOKENS
 from course_utils.devices import pick_device
 from course_utils.evaluation import Evaluation
@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     say(*notes, f"{report.before:,} rows read, {report.after:,} left after cleaning.")
     scores = main_scores(result)
     rows = [
-        [row["label"], f"{row['precision']:.3f}", f"{row['recall']:.3f}", show_score(row["f1"]), row["support"]]
+        [row["label"], f"{row['precision']:.3f}", show_number(row["recall"]), show_score(row["f1"]), row["support"]]
         for row in class_scores(result)
     ]
     rows.append(["macro-F1", "", "", show_score(scores["macro_f1"]), len(texts)])

@@ -45,7 +45,10 @@ def class_scores(result: Evaluation) -> list[dict]:
     rows = []
     for i, (label, row) in enumerate(result.class_table().iterrows()):
         f1 = score(row["f1"], bootstrap_interval(result.true == i, result.predicted == i, f1_of_true))
-        rows.append({"label": label, "precision": row["precision"], "recall": row["recall"], "f1": f1})
+        recall = row["recall"]
+        if row["support"] == 0:  # of a label that never occurs, recall and F1 are not 0: there are none
+            recall, f1 = None, {"value": None, "low": None, "high": None}
+        rows.append({"label": label, "precision": row["precision"], "recall": recall, "f1": f1})
         rows[-1]["support"] = int(row["support"])
     return rows
 
@@ -119,6 +122,8 @@ def judge(result: Evaluation, baselines: dict, difference: dict, times: float) -
     majority, tfidf = baselines["majority"]["macro_f1"]["value"], baselines["tfidf"]["macro_f1"]["value"]
     scores = f"macro-F1 {result.macro_f1:.3f} against {tfidf:.3f}"
     cheaper = f"{times:,.0f} times cheaper to run" if times >= 2 else "no dearer to run"
+    if times < 1:
+        cheaper = f"takes {1 / max(times, 1e-6):,.1f} times as long for a text"
     low, _ = bootstrap_interval(result.true, result.predicted)
     if not low > majority:
         kind = "no better than majority"

@@ -44,7 +44,8 @@ def run(options: Namespace) -> int:
     if options.file == "-":
         check_codec(options.encoding)
         if hasattr(sys.stdin, "reconfigure"):
-            sys.stdin.reconfigure(encoding=options.encoding)
+            # As in a file, a byte-order mark in front, which Windows puts there, is no part of the first text.
+            sys.stdin.reconfigure(encoding="utf-8-sig" if options.encoding in ("utf-8", "utf8") else options.encoding)
         chunks = chunks_of_stream(sys.stdin)
     else:
         column = options.text_column or training.get("text_column", "text")
@@ -121,6 +122,8 @@ def open_output(out: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that appears when all is written."""
     with nullcontext() if out is None else replace_safely(out) as temporary:
         if temporary is None:
+            if hasattr(sys.stdout, "reconfigure"):  # UTF-8 and line ends as in a file, also where the system has others
+                sys.stdout.reconfigure(encoding="utf-8", newline="")
             yield sys.stdout
             return
         with temporary.open("w", encoding="utf-8", newline="") as file:

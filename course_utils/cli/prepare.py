@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 from datasets import DatasetDict
 
+from course_utils.cli.measure import LONGEST_TEXT
 from course_utils.data import DIRT, CleaningReport, clean, count_tokens, plain_label, tokenize
 from course_utils.duplicates import EXACT, find_leaks
 from course_utils.splits import split_examples
@@ -164,7 +165,10 @@ def leave_out_leaks(examples: pd.DataFrame, given: dict[str, pd.DataFrame]) -> t
         action = f"No training row is a near duplicate of a {names} row."
     if twins:
         action = f"{len(twins):,} training row(s) are near duplicates of {names} rows and were left out of training."
-    shown = [{"test": text, "train": own[position], "similarity": float(near)} for text, position, near in pairs[:5]]
+    shown = [
+        {"test": text[:LONGEST_TEXT], "train": own[position][:LONGEST_TEXT], "similarity": float(near)}
+        for text, position, near in pairs[:5]
+    ]
     kept = examples[[position not in twins for position in range(len(examples))]]
     lost = set(examples["label"]) - set(kept["label"])
     if lost:

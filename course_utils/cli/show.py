@@ -6,10 +6,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+JOINERS = "\u200c\u200d"  # not printable by themselves, but Persian words and many emoji need them
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+
 
 def printable(text: object, width: int | None = None) -> str:
     """A text of a user's as one printable line: control characters could move the cursor or change colours."""
-    line = "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+    letters = (c if c.isprintable() or c in JOINERS else " " if c.isspace() else UNKNOWN for c in str(text))
+    line = "".join(letters)
     return line if width is None or len(line) <= width else line[: width - 1] + "…"
 
 
@@ -40,5 +44,12 @@ def say_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object
 
 
 def show_score(score: dict) -> str:
-    """A score with its interval: 0.874 [0.810, 0.931]."""
+    """A score with its interval: 0.874 [0.810, 0.931]; a dash where there is none."""
+    if score["value"] is None:
+        return "–"
     return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def show_number(number: float | None) -> str:
+    """A number between 0 and 1; a dash where there is none."""
+    return "–" if number is None else f"{number:.3f}"

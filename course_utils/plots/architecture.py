@@ -104,9 +104,12 @@ def draw_path(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 def plot_reading(tokens: Sequence[str], pads: int) -> Figure:
     """Where a head may read a padded text: at its first token, its last real one, or the last pad token."""
     count = len(tokens)
-    figure, axes = plt.subplots(figsize=(9, 2.15))
+    last = count - 1
+    near = min(last, pads or last) * 9 / (count + pads) < 1.5  # inches from note to note: else one covers the other
+    lift = 0.75 if near else 0
+    figure, axes = plt.subplots(figsize=(9, 2.15 + 0.74 * lift))
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1)
-    axes.set(xlim=(-0.6, count + pads - 0.4), ylim=(-1.0, 1.9))
+    axes.set(xlim=(-0.6, count + pads - 0.4), ylim=(-1.0, 1.9 + lift))
     axes.axis("off")
     for i, token in enumerate([*tokens, *["pad"] * pads]):
         face, hatch = (PALE, "") if i < count else (GREY, "///")
@@ -114,27 +117,21 @@ def plot_reading(tokens: Sequence[str], pads: int) -> Figure:
         style = {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1}} if i >= count else {}
         word = plain(token.strip())
         axes.text(i, 0, word, ha="center", va="center", fontsize=8, **style)
-    last = count - 1
     notes = [
         (0, "first token:\nhas seen 1 token", "✗", "left"),
-        (last, f"last real token:\nhas seen all {count}", "✓", "center"),
+        (last, f"last real token:\nhas seen all {count}", "✓", "center" if pads else "right"),
         (count + pads - 1, "position -1:\na pad token", "✗", "right"),
     ][: 3 if pads else 2]
     for position, note, mark, side in notes:
         right = mark == "✓"
         arrow = {"arrowstyle": "<-", "linewidth": 2.5 if right else 1.2, "linestyle": "-" if right else "--"}
-        axes.annotate("", (position, 0.35), (position, 1.15), arrowprops={**arrow, "color": BLUE if right else "black"})
+        high = 1.15 + (lift if right else 0)
+        axes.annotate("", (position, 0.35), (position, high), arrowprops={**arrow, "color": BLUE if right else "black"})
         x = {"left": position - 0.45, "center": position, "right": position + 0.45}[side]
         weight = "bold" if right else "normal"
-        axes.text(x, 1.25, f"{mark} {note}", ha=side, va="bottom", fontsize=10, weight=weight)
+        axes.text(x, high + 0.1, f"{mark} {note}", ha=side, va="bottom", fontsize=10, weight=weight)
     axes.annotate("", (last + 0.3, -0.6), (-0.4, -0.6), arrowprops={"arrowstyle": "->", "color": "black"})
-    axes.text(
-        (last - 0.1) / 2,
-        -0.85,
-        "attention looks to the left only: what is known grows from left to right",
-        ha="center",
-        fontsize=9,
-    )
+    axes.text(-0.45, -0.85, "attention looks to the left only: what is known grows from left to right", fontsize=9)
     return close(
         figure,
         f"of {count} tokens and {pads} pads, only position {last} is a real token that has seen all {count}",

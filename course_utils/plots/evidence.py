@@ -103,17 +103,18 @@ def plot_forest(
     A panel's table has the names in its index, and `mean`, `low`, `high`, as `results.differences` gives them; `better`
     says for each panel whether "lower" or "higher" is better. Filled marks: the interval leaves out zero. Tables may
     have `wide low` and `wide high` as well, an interval corrected for the number of comparisons: it is drawn thin, and
-    then decides which marks are filled. `units` names each panel's unit; panels with the same one have the same
-    horizontal axis. None: each has its own.
+    then decides which marks are filled. A name has the same row in every panel, empty where a table lacks it. `units`
+    names each panel's unit; panels with the same one have the same horizontal axis. None: each has its own.
     """
     figure, row = plt.subplots(1, len(panels), figsize=(10, 3.5), sharey=True, layout="constrained", squeeze=False)
     figure.get_layout_engine().set(w_pad=0.12)  # the last tick of a panel and the first of the next need room
+    rows = list(dict.fromkeys(name for table in panels.values() for name in table.index))
     is_corrected = all("wide low" in table for table in panels.values())
     low, high = ("wide low", "wide high") if is_corrected else ("low", "high")
     words = []
     for i, (axes, way, (title, table)) in enumerate(zip(row[0], better, panels.items(), strict=True)):
         shown = (table[low] > 0) | (table[high] < 0)
-        draw_intervals(axes, table, shown)
+        draw_intervals(axes, table, shown, rows)
         unit = f", {units[i]}" if units and units[i] else ""
         axes.set(title=plain(title), xlabel=f"difference to {reference}{unit}\n({RATHER[way]})")
         numbers = table.loc[shown, ["mean", low, high]].itertuples()
@@ -135,9 +136,10 @@ def plot_forest(
     return close(figure, f"difference to {reference} where the {which} leaves out zero. {'; '.join(words)}")
 
 
-def draw_intervals(axes: Axes, table: pd.DataFrame, shown: pd.Series) -> None:
-    """A row for each name: its interval, the corrected one, if there is one, and the mean, filled where `shown`."""
-    for y, (name, values) in enumerate(table.iterrows()):
+def draw_intervals(axes: Axes, table: pd.DataFrame, shown: pd.Series, rows: list) -> None:
+    """In a name's place in `rows`: its interval, the corrected one, if any, and the mean, filled where `shown`."""
+    for name, values in table.iterrows():
+        y = rows.index(name)
         if "wide low" in values:
             axes.plot([values["wide low"], values["wide high"]], [y, y], color=MARK["color"], linewidth=0.8)
         # A round end of the line would reach beyond the end of the interval.
@@ -146,8 +148,8 @@ def draw_intervals(axes: Axes, table: pd.DataFrame, shown: pd.Series) -> None:
         axes.plot(values["mean"], y, **MARK, fillstyle="full" if shown[name] else "none")
     axes.axvline(0, color="black", linestyle="--", linewidth=1)
     axes.locator_params(axis="x", nbins=4)
-    axes.set_yticks(range(len(table)), list(map(plain, table.index)))
-    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(map(plain, rows)))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.grid(axis="x", alpha=0.3)
 
 

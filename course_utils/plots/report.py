@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 from course_utils.diagnosis import running_mean
 from course_utils.plots.style import FILLS, HATCHES, LINES, plain
 
 BLUE = "#1b6ca8"
 WRITTEN = 20  # labels up to which the confusion matrix has a number in each cell
+JOINERS = "\u200c\u200d"  # no letters, but Persian words and many emoji need them
 LONGEST = 24  # letters of a label in a figure; the tables of the page have all of them
 
 Drawn = tuple[Figure, str]
@@ -20,8 +22,22 @@ Drawn = tuple[Figure, str]
 
 def short(label: str) -> str:
     """A label that fits beside an axis, on one line."""
-    line = "".join(c if c.isprintable() else " " for c in label)
+    line = "".join(c if c.isprintable() or c in JOINERS else " " for c in label)
     return plain(line if len(line) <= LONGEST else line[: LONGEST - 1] + "…")
+
+
+def short_names(labels: Sequence[str]) -> list[str]:
+    """Labels that fit beside an axis; where two would look alike there, each begins with its number."""
+    names = [short(drawable(label)) for label in labels]
+    if len(set(names)) == len(names):
+        return names
+    return [short(f"{i}. {drawable(label)}") for i, label in enumerate(labels, start=1)]
+
+
+def drawable(label: str) -> str:
+    """A label in which letters that Matplotlib's own font lacks, such as Chinese ones, are a visible sign."""
+    font = get_font(findfont("DejaVu Sans"))
+    return "".join(c if font.get_char_index(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in str(label))
 
 
 def draw_scores(facts: dict) -> Drawn:
@@ -49,7 +65,7 @@ def draw_confusion(labels: Sequence[str], confusion: Sequence[Sequence[int]]) ->
     """Confusion matrix, shaded by share of the true label. Beyond 20 labels its cells hold no numbers."""
     counts = np.array(confusion)
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    names, size = list(map(short, labels)), 0.45 * min(len(labels), 24) + 2.2
+    names, size = short_names(labels), 0.45 * min(len(labels), 24) + 2.2
     figure = Figure((size + 0.8, size), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

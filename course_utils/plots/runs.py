@@ -55,9 +55,10 @@ def plot_learning_rates(rates: dict[str, Sequence[float]], title: str = "Learnin
 
 def name_schedules(axes: Axes, rates: dict[str, Sequence[float]]) -> None:
     """Write each schedule's name at the step where it is farthest from the others: below the lowest, else above."""
+    common = min(map(len, rates.values()))  # steps that all of them have
     for style, (name, values) in zip(styles(len(rates)), rates.items(), strict=True):
-        others = [np.asarray(other, dtype=float) for key, other in rates.items() if key != name]
-        gaps = np.min([np.abs(other - values) for other in others], axis=0) if others else np.asarray(values)
+        others = [np.asarray(other, dtype=float)[:common] for key, other in rates.items() if key != name]
+        gaps = np.min([np.abs(other - values[:common]) for other in others], axis=0) if others else np.asarray(values)
         step = int(np.argmax(gaps))
         lowest = all(values[step] <= other[step] for other in others) and bool(others)
         left = lowest or step > 0.85 * len(values)  # on the right there would be no room
@@ -95,10 +96,13 @@ def plot_losses(
     With `log`, on a logarithmic axis: for runs of which one explodes.
     """
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
-    for style, (name, losses) in zip(styles(len(runs)), runs.items(), strict=True):
+    ends = [losses[-1] for losses in runs.values()]
+    if not log and np.isfinite(ends).all():
+        ends = spread(ends, 0.07 * max(map(max, runs.values())))  # so that no name covers another
+    for style, (name, losses), end in zip(styles(len(runs)), runs.items(), ends, strict=True):
         axes.plot(np.arange(1, len(losses) + 1), losses, **style, markersize=4)
         beside = {"textcoords": "offset points", "va": "center", "bbox": BEHIND, "color": style["color"]}
-        axes.annotate(plain(name), (len(losses), losses[-1]), (9, 0), **beside)
+        axes.annotate(plain(name), (len(losses), end), (9, 0), **beside)
     said = f"guessing among {classes}: {np.log(classes):.2f}"
     axes.axhline(np.log(classes), color="black", linestyle=":", label=said)
     axes.margins(x=0.25)

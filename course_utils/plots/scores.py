@@ -6,21 +6,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_utils.evaluation import accuracy_interval
+from course_utils.plots.report import WRITTEN, short_names
 from course_utils.plots.style import close, headline, plain, spread, styles
 
 
 def plot_confusion(evaluation) -> Figure:
-    """Confusion matrix of an `evaluation.Evaluation`: shares of each true class by shade, counts written in."""
+    """Confusion matrix of an `evaluation.Evaluation`: shares of each true class by shade, counts written in.
+
+    Beyond 20 labels its cells hold no numbers. Long labels are cut in the figure.
+    """
     counts = evaluation.confusion_table()
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
-    figure, axes = plt.subplots(figsize=(6.4, 5.2), layout="constrained")
+    names, is_written = short_names(counts.index), len(counts) <= WRITTEN
+    more = 0.3 * max(0, min(len(counts), 24) - 10)  # inches
+    letters = 10 if is_written else max(2, 350 / len(counts))
+    figure, axes = plt.subplots(figsize=(6.4 + more, 5.2 + more), layout="constrained")
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=max(shares.to_numpy().max(), 0.01))
-    for (i, j), count in np.ndenumerate(counts.to_numpy()):
+    for (i, j), count in np.ndenumerate(counts.to_numpy()) if is_written else ():
         color = "white" if image.norm(shares.iat[i, j]) > 0.5 else "black"
         axes.text(j, i, str(count), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(counts)), map(plain, counts.columns), rotation=40, ha="right")
-    axes.set_yticks(range(len(counts)), map(plain, counts.index))
-    axes.set(title="Confusion matrix: counts, shaded by share of the row", xlabel="predicted", ylabel="true")
+    axes.set_xticks(range(len(counts)), names, rotation=40, ha="right", fontsize=letters)
+    axes.set_yticks(range(len(counts)), names, fontsize=letters)
+    title = f"Confusion matrix{': counts' if is_written else ''}, shaded by share of the row"
+    axes.set(title=title, xlabel="predicted", ylabel="true")
     figure.colorbar(image, label="share of the true class")
     off = counts.where(~np.eye(len(counts), dtype=bool), 0).stack()
     true, predicted = off.idxmax()
@@ -98,6 +106,7 @@ def plot_reliability(evaluation, bins: int = 6) -> Figure:
     On the diagonal, a model is right as often as it claims; below it, it claims too much.
     """
     confidence = evaluation.probabilities.max(axis=1)
+    bins = min(bins, len(confidence))
     groups = np.array_split(np.argsort(confidence, kind="stable"), bins)
     figure, axes = plt.subplots(figsize=(5.2, 4.2), layout="constrained")
     axes.plot([0, 1], [0, 1], color="black", linestyle="--")
@@ -143,7 +152,7 @@ def plot_coverage(evaluation, threshold: float | None = None) -> Figure:
     figure, axes = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     draw_coverage(axes, evaluation, threshold)
     right = evaluation.true == evaluation.predicted
-    surest = np.argsort(-evaluation.probabilities.max(axis=1), kind="stable")[: len(right) // 2]
+    surest = np.argsort(-evaluation.probabilities.max(axis=1), kind="stable")[: -(-len(right) // 2)]
     return close(
         figure, f"accuracy is ≈ {right.mean():.2f} on all tickets and ≈ {right[surest].mean():.2f} on the surer half"
     )

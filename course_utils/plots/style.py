@@ -28,7 +28,8 @@ def styles(count: int, skip: int = 0) -> list[dict]:
 
 def plain(text: str) -> str:
     """The text as it is, for a title or a legend: Matplotlib would read what stands between two $ as a formula."""
-    return str(text).replace("$", r"\$")
+    text = str(text).replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text  # a legend leaves out names that begin with _
 
 
 def headline(text: str) -> str:

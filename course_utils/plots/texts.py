@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
+from course_utils.plots.report import short_names
 from course_utils.plots.style import FILLS, HATCHES, close, name_ends, plain, styles
 
 BLUE, INK = "#9fc5e0", "#1b6ca8"
@@ -28,6 +29,8 @@ def plot_tokens(tokens: Sequence[str], ids: Sequence[int]) -> Figure:
 
 def plot_surprise(tokens: Sequence[str], losses: Sequence[float]) -> Figure:
     """Shade a text by surprise: the darker a token, the less the model expected it. Its loss (nats) stands below."""
+    if not losses:
+        raise ValueError("A text of one token has nothing to be surprised at: give a longer one.")
     dearest = max(losses)
     fills = [plt.get_cmap("Oranges")(0.75 * max(loss, 0) / dearest) for loss in losses]
     figure = draw_chips(tokens, [f"{loss:.1f}" for loss in losses], fills)
@@ -65,7 +68,8 @@ def draw_chips(tokens: Sequence[str], notes: Sequence[str], fills: Sequence) -> 
 def plot_next_tokens(tokens: Sequence[str], probabilities: Sequence[float], prompt: str) -> Figure:
     """Bars of the most probable next tokens after a prompt."""
     figure, axes = plt.subplots(figsize=(7, 0.32 * len(tokens) + 1), layout="constrained")
-    draw_next_tokens(axes, tokens, probabilities, f"Next token after {prompt!r}")
+    shown = prompt if len(prompt) <= 50 else "..." + prompt[-47:]
+    draw_next_tokens(axes, tokens, probabilities, f"Next token after {shown!r}")
     return close(figure, f"the most probable next token is {tokens[0]!r}")
 
 
@@ -121,10 +125,12 @@ def plot_label_shares(labels: dict[str, pd.Series]) -> Figure:
     table = pd.DataFrame({name: column.value_counts(normalize=True) for name, column in labels.items()}).fillna(0)
     table = table.sort_values(next(iter(labels)), ascending=False)
     styles(len(labels))  # hatchings are as many as line styles
-    figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
-    table.rename(index=plain, columns=plain).plot.bar(
-        ax=axes, rot=0 if len(table) <= 5 else 30, edgecolor="black", color=FILLS
-    )
+    names, many = short_names(table.index), max(0, min(len(table), 60) - 24)
+    figure, axes = plt.subplots(figsize=(8 + 0.15 * many, 3.2), layout="constrained")
+    table.rename(columns=plain).plot.bar(ax=axes, edgecolor="black", color=FILLS)
+    upright = len(names) <= 5 and sum(map(len, names)) <= 70
+    place = {"rotation": 0, "ha": "center"} if upright else {"rotation": 30, "ha": "right"}
+    axes.set_xticks(range(len(names)), names, fontsize=10 if not many else 350 / len(names), **place)
     for bars, hatch in zip(axes.containers, HATCHES, strict=False):
         for bar in bars:
             bar.set_hatch(hatch)
@@ -177,7 +183,9 @@ def plot_batches(batches: dict[str, Sequence[Sequence[int]]]) -> Figure:
     )
     words = []
     for row, (name, ways) in zip(panels, batches.items(), strict=True):
-        for axes, lengths in zip(row, ways, strict=True):
+        for axes in row[len(ways) :]:
+            axes.axis("off")
+        for axes, lengths in zip(row, ways, strict=False):
             draw_batch(axes, lengths)
             axes.set(xlim=(0, longest), title=f"{1 - np.mean(lengths) / max(lengths):.0%} padding")
             axes.title.set_fontsize(9)

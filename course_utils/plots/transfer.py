@@ -25,9 +25,12 @@ def first_reach(places: Sequence[float], scores: Sequence[float], goal: float, l
 
     The first place if its score is enough already; infinity if no score is.
     """
-    axis = np.log2(places) if log else np.asarray(places, dtype=float)
-    best, first = np.unique(np.maximum.accumulate(scores), return_index=True)  # each best score, where it came first
-    place = np.interp(goal, best, axis[first], right=np.inf)
+    axis, scores = np.log2(places) if log else np.asarray(places, dtype=float), np.asarray(scores, dtype=float)
+    enough = np.flatnonzero(scores >= goal)
+    if len(enough) == 0:
+        return float("inf")
+    ends = slice(max(0, enough[0] - 1), enough[0] + 1)  # of the piece of the drawn line that crosses the goal first
+    place = np.interp(goal, scores[ends], axis[ends])
     return float(2**place if log else place)
 
 
@@ -113,8 +116,9 @@ def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], label
     axes.set(xlabel="labels a queue (on the right: all, as a mean over the queues)", ylabel="test macro-F1")
     axes.grid(alpha=0.3)
     if np.isfinite(needed):
-        draw_saving(axes, labels, needed, goal, f"{labels:.0f} labels instead of {needed:.0f}")
-        takes = f"takes {rival} {needed:.0f}"
+        most = "at most " if rival_means[0] >= goal else ""
+        draw_saving(axes, labels, needed, goal, f"{labels:.0f} labels instead of {most}{needed:.0f}")
+        takes = f"takes {rival} {most}{needed:.0f}"
     else:
         draw_goal(axes, labels, goal, f"{goal:.2f}: not reached by the mean of {rival}")
         takes = f"was not reached by the mean of {rival}"
