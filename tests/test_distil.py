@@ -1,6 +1,7 @@
 """The second stage of pre-training: texts, a teacher's vectors, a student; all tiny, the teacher's weights random."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, BertConfig, BertModel
 
+from course_utils.checkpoints import read_progress
 from course_utils.models import load_language_model
 from course_utils.pretrain import distil, sentences, teacher
 from course_utils.pretrain.sentences import sample_texts, split_units, write_texts
@@ -165,9 +167,11 @@ def test_a_teacher_s_vectors_can_come_from_a_lower_block(encoder):
     assert not np.allclose(first, last, atol=0.05)
 
 
-def test_a_decoder_can_teach_too(tiny):
+def test_a_decoder_can_teach_too(tiny, tmp_path):
     """Its padding goes to the right, whatever its tokenizer was saved with."""
-    together = Teacher(tiny).embed([[5, 6, 7], [8, 9, 10, 11, 12, 13]])
+    left = shutil.copytree(tiny, tmp_path / "left")
+    AutoTokenizer.from_pretrained(tiny, padding_side="left").save_pretrained(left)
+    together = Teacher(str(left)).embed([[5, 6, 7], [8, 9, 10, 11, 12, 13]])
     assert np.abs(together[0] - Teacher(tiny).embed([[5, 6, 7]])[0]).max() < 1e-3
 
 
@@ -314,7 +318,10 @@ def test_a_killed_run_ends_in_the_same_bits(work, corpus, tiny, tmp_path, monkey
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(distil, "take_step", step_until_killed)
         learn(work, corpus, tiny, tmp_path / "broken", bf16=bf16)
+    calls.clear()
+    monkeypatch.setattr(distil, "take_step", lambda *given: calls.append(1) or step(*given))
     again = learn(work, corpus, tiny, tmp_path / "broken", bf16=bf16)
+    assert len(calls) == SETTINGS.steps - 10  # from the checkpoint on; a run begun anew ends in the same bits
     assert again | {"seconds": 0} == whole | {"seconds": 0}
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -327,6 +334,7 @@ def test_training_begins_before_the_teacher_ends(work, corpus, tiny, tmp_path):
     later.rename(tmp_path / "kept.npy")
     with pytest.raises(FileNotFoundError, match="has not read shard 00001 yet"):
         learn(work, corpus, tiny, tmp_path / "out")
+    assert read_progress(work / "student.safetensors")["step"] == 8  # all batches of the shard that was there
     (tmp_path / "kept.npy").rename(later)
     again = learn(work, corpus, tiny, tmp_path / "out")
     assert again["loss_curves"] == whole["loss_curves"]
@@ -367,7 +375,8 @@ def test_an_average_lies_between_its_models_and_tells_its_scores(work, corpus, t
 
 
 def test_a_share_of_nothing_changes_nothing(work, corpus, tiny, tmp_path):
-    distil.average(work, str(corpus), tmp_path / "mean", (tiny, tiny), 0.0)
+    learn(work, corpus, tiny, tmp_path / "taught", steps=4, learning_rate=3e-2)
+    distil.average(work, str(corpus), tmp_path / "mean", (tiny, str(tmp_path / "taught")), 0.0)
     same, start = (load_language_model(place).state_dict() for place in (str(tmp_path / "mean"), tiny))
     for name, weight in start.items():
         torch.testing.assert_close(same[name], weight, atol=1e-3, rtol=1e-3)

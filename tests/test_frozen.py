@@ -214,17 +214,19 @@ def test_a_memory_can_be_handed_to_the_next_model_and_nothing_is_left_behind(any
         assert all("forward" not in vars(block) for block in body_parts(model).blocks)
 
 
-def test_a_whole_frozen_body_can_remember(any_tiny, few):
+def test_a_whole_frozen_body_can_remember(any_tiny, few, counted):
     model, ids = freeze_body(classifier(few, any_tiny)), few["validation"]["input_ids"]
-    plain = predict_logits(model, ids)
+    plain, work = predict_logits(model, ids), counted(body_parts(model).blocks[-1])
     with remember_states(model):
         for _ in range(2):
             torch.testing.assert_close(predict_logits(model, ids), plain)
+    assert sum(work) == len(ids)  # the second time nothing is computed
 
 
 def test_nothing_is_remembered_where_all_blocks_learn(any_tiny, few):
-    with remember_states(classifier(few, any_tiny)) as memory:
-        pass
+    model = classifier(few, any_tiny)
+    with remember_states(model) as memory:
+        predict_logits(model, few["validation"]["input_ids"][:3])
     assert memory == {}
 
 

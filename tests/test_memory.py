@@ -23,7 +23,9 @@ SETTINGS = FineTuneSettings(batch_size=12, accumulate=2)
 def test_the_estimate_is_near_what_a_step_takes():
     command = [sys.executable, "-m", "tests.memory_of_a_step"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    for case in (json.loads(line) for line in done.stdout.splitlines()):
+    cases = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [case["checkpointing"] for case in cases] == [False, True]
+    for case in cases:
         assert 0.7 * case["taken"] < case["estimate"] < 2 * case["taken"], case
 
 

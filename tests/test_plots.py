@@ -168,7 +168,7 @@ def test_series_can_be_told_apart_without_colour():
 
 def test_a_dollar_sign_in_a_text_or_a_label_begins_no_formula():
     """Matplotlib fails to draw what it takes for a wrong formula."""
-    odd = r"$\oops$ $ 5"
+    odd = r"$\oops$ 5"  # an even number of dollars: with an odd one Matplotlib sees no formula
     frame = pd.Series([odd, "b"])
     figures = [
         plots.plot_next_tokens([odd, "b"], [0.5, 0.2], odd),

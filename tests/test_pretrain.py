@@ -95,7 +95,10 @@ def test_a_killed_run_goes_on_with_the_same_loss_curve(corpus, tmp_path, monkeyp
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(loop, "draw_batch", draw_until_killed)
         run(corpus, tmp_path / "broken", replace(SETTINGS, steps=300))
+    drawn = []
+    monkeypatch.setattr(loop, "draw_batch", lambda *given: drawn.append(given[2]) or draw(*given))
     again = run(corpus, tmp_path / "broken", replace(SETTINGS, steps=300))
+    assert drawn == list(range(250, 300))  # from the checkpoint on; a run begun anew has the same curve
     assert again["loss_curve"] == whole["loss_curve"]
     assert again["bits_per_byte"] == whole["bits_per_byte"]
 
@@ -112,12 +115,14 @@ def test_a_saved_model_can_be_trained_further(corpus, tmp_path):
 
 
 def test_batches_depend_on_seed_and_step_alone_and_follow_the_mix():
-    tokens = {"a": np.zeros(500, dtype=np.uint16), "b": np.ones(500, dtype=np.uint16)}
+    tokens = {"a": np.arange(500, dtype=np.uint16), "b": np.arange(500, 1000, dtype=np.uint16)}
     settings = replace(SETTINGS, batch_size=400, mix={"a": 0.25, "b": 0.75})
     batch = draw_batch(tokens, settings, step=5)
     assert torch.equal(batch, draw_batch(tokens, settings, step=5))
     assert not torch.equal(batch, draw_batch(tokens, settings, step=6))
-    assert batch[:, 0].float().mean().item() == pytest.approx(0.75, abs=0.08)
+    assert not torch.equal(batch, draw_batch(tokens, replace(settings, seed=1), step=5))
+    assert (batch.diff(dim=1) == 1).all() and len(batch[:, 0].unique()) > 200  # windows from all places
+    assert (batch[:, 0] >= 500).float().mean().item() == pytest.approx(0.75, abs=0.08)
 
 
 @pytest.mark.parametrize("shape", [(64, 192), (192, 64), (64, 64)])
@@ -253,7 +258,10 @@ def test_steps_may_change_until_the_rate_begins_to_fall(corpus, tmp_path, monkey
         run(corpus, tmp_path / "broken")
     with pytest.raises(ValueError, match=r"steps=12, not 6"):
         run(corpus, tmp_path / "broken", replace(SETTINGS, steps=6))  # would have to fall from step 4
+    drawn = []
+    monkeypatch.setattr(loop, "draw_batch", lambda *given: drawn.append(given[2]) or draw(*given))
     longer = run(corpus, tmp_path / "broken", replace(SETTINGS, steps=20))
+    assert drawn == list(range(5, 20))
     assert longer["loss_curve"] == whole["loss_curve"]
     assert longer["bits_per_byte"] == whole["bits_per_byte"]
 

@@ -89,8 +89,9 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(few, tiny):
 def test_the_best_epoch_is_restored(few, tiny):
     """A rate that ruins the model late: the weights at the end must still be those of the best epoch."""
     model = classifier(few, name=tiny)
-    settings = replace(SETTINGS, epochs=4, schedule="constant", monitor="validation_loss")
+    settings = replace(SETTINGS, learning_rate=1e-2, epochs=4, schedule="constant", monitor="validation_loss")
     history = fine_tune(model, few["train"], few["validation"], settings)
+    assert history.best_epoch < 4  # or nothing would have to be restored
     lowest = min(row["validation_loss"] for row in history.validations)
     assert history.best["validation_loss"] == lowest
     assert evaluate(model, few["validation"]).loss == pytest.approx(lowest, abs=1e-4)
