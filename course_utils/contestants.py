@@ -47,7 +47,7 @@ class Recipe:
     are not frozen. `adapted` says that the language model first read the training texts without their labels.
     `task_layer` is the width of a layer between body and output units. The steps are `longer` times those that all
     networks take, with so many `validations` on the way; `patience` stops a run early. Of `rates` the one with the best
-    validation macro-F1 is taken.
+    validation macro-F1 is taken; without any, the network is scored as it begins.
     """
 
     random_weights: bool = False
@@ -92,8 +92,10 @@ NETWORKS = {
     "weight decay 0.1": Recipe(weight_decay=0.1, rates=(1e-3,)),
     "weight decay 1": Recipe(weight_decay=1.0, rates=(1e-3,)),
     "label smoothing 0.1": Recipe(label_smoothing=0.1, rates=(1e-3,)),
+    "probe alone": Recipe(keep=0.8, freeze="body", start=True, rates=()),
     "probe, then LoRA": Recipe(keep=0.8, freeze="half", start=True, lora=True, rates=(3e-4, 1e-3)),
     "probe, then top half": Recipe(keep=0.8, freeze="half", start=True, rates=(1e-4,)),
+    "probe, then both halves": Recipe(keep=0.8, start=True, rates=(1e-4,)),
     "constant rate": Recipe(schedule="constant", warmup_share=0.0, rates=(1e-3,)),
     "constant, half as high": Recipe(schedule="constant", warmup_share=0.0, rates=(5e-4,)),
     "falling": Recipe(warmup_share=0.0, rates=(1e-3,)),
@@ -263,9 +265,15 @@ def measure_network(recipe: Recipe, tokenized, seed: int, model: str, texts: Seq
     So no network suffers from a rate that suits another. A rate that diverged before its first validation scores 0.
 
     Returns `macro_f1` and `accuracy` on the test split (0 to 1), the `rate` taken, its score on `validation`, and its
-    `curve`: step, losses and macro-F1 of each validation. A run that stopped early has a shorter one.
+    `curve`: step, losses and macro-F1 of each validation. A run that stopped early has a shorter one. Without rates
+    there are only the scores.
     """
     train, best = tokenized["train"], {"validation": -1.0}
+    if not recipe.rates:
+        network = build_network(recipe, train, seed, model, texts).to(pick_device())
+        with remember_frozen(recipe, network, model):
+            result = evaluate(network, tokenized["test"])
+        return {"macro_f1": result.macro_f1, "accuracy": result.accuracy}
     for rate in recipe.rates:
         network = build_network(recipe, train, seed, model, texts).to(pick_device())
         settings = recipe_settings(recipe, len(train), len(train.features["label"].names), rate, seed)

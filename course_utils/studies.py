@@ -5,8 +5,8 @@ A study is a list of contestants, sizes and seeds: `contestants` says who they a
 
 import json
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,12 +26,16 @@ VALIDATION_ROWS = 200  # who has few labels to train on has not many to validate
 
 @dataclass(frozen=True)
 class Study:
-    """Contestants that are compared, at each number of labels a class (None: all), with seeds 0, 1, ..."""
+    """Contestants that are compared, at each number of labels a class (None: all), with seeds 0, 1, ...
+
+    `only` has the sizes of contestants that are too slow for all of them.
+    """
 
     contestants: tuple[str, ...]
     sizes: tuple[int | None, ...]
     seeds: int = 5
     model: str = "gpt2-mini"
+    only: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
 
 STUDIES = {
@@ -72,8 +76,13 @@ STUDIES = {
     ),
     "early_stopping": Study(("to the end", "patience 1", "patience 2", "patience 4"), (16,)),
     "ladder": Study(("majority class", "TF-IDF", "frozen states"), (8, 16, 32, 64, 128, None), model="smollm2"),
-    "ways": Study(("frozen states", "probe, then LoRA", "probe, then top half"), (16,), 3, "smollm2"),
-    "more_labels": Study(("frozen states", "probe, then top half"), (64, None), 3, "smollm2"),
+    "ways": Study(
+        ("frozen states", "probe alone", "probe, then LoRA", "probe, then top half", "probe, then both halves"),
+        (8, 16, 32, 64, 128, None),
+        seeds=3,
+        model="smollm2",
+        only={"probe, then LoRA": (8, 16, 32), "probe, then both halves": (16,)},
+    ),
     "taught": Study(TAUGHT, (8, 16, 32, 64), 3, "smollm2"),
     "prompting": Study(("zero-shot", "few-shot"), (1, 2), seeds=3, model="smollm2"),
 }
@@ -92,7 +101,8 @@ def list_jobs(
     for seed in range(seeds or study.seeds):
         for size in sizes or study.sizes:
             for name in study.contestants:
-                yield name, size, seed
+                if sizes or size in study.only.get(name, study.sizes):
+                    yield name, size, seed
 
 
 def draw_few(splits: dict[str, pd.DataFrame], size: int | None, seed: int) -> dict[str, pd.DataFrame]:

@@ -186,7 +186,8 @@ def test_every_study_is_measured_to_the_end(name):
     for run in runs:
         assert 0 <= run["macro_f1"] <= 1, run
         if run["contestant"] in contestants.NETWORKS:
-            assert run["rate"] in contestants.NETWORKS[run["contestant"]].rates, run
+            rates = contestants.NETWORKS[run["contestant"]].rates
+            assert run["rate"] in rates if rates else "rate" not in run, run
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -447,28 +448,61 @@ def test_what_lesson_10_calls_shown_remains_when_corrected():
     assert set(gaps["shown"]) == {"no difference shown"} and gaps["mean"].abs().max() < 0.025
 
 
-def test_what_lesson_10_says_of_a_trained_body_with_more_labels():
-    results, top = r.read_results("more_labels"), "probe, then top half"
+def test_what_lesson_10_says_of_training_the_body():
+    results, frozen, start = r.read_results("ways"), "frozen states", "probe alone"
+    nothing = "no difference shown"
+    lora, top, both = (f"probe, then {part}" for part in ("LoRA", "top half", "both halves"))
     score = {(run["contestant"], run["labels"], run["seed"]): run["macro_f1"] for run in results["runs"]}
-    gaps = {n: [score[top, n, seed] - score["frozen states", n, seed] for seed in range(3)] for n in (64, None)}
-    assert all(-0.035 < gap < -0.005 for gap in gaps[64]) and all(abs(gap) < 0.002 for gap in gaps[None])
-    assert set(r.differences(results, top, "frozen states")["shown"]) == {"no difference shown"}
-    for run in results["runs"]:
-        if run["contestant"] == top and run["labels"] is None:
-            rising = [row["macro_f1"] for row in run["curve"]]
-            assert rising == sorted(rising)
-    few = [run for run in r.read_results("ways")["runs"] if run["contestant"] == top]
-    few += [run for run in results["runs"] if (run["contestant"], run["labels"]) == (top, 64)]
-    assert len(few) == 6
-    for run in few:
-        _, half, *later = run["curve"]
-        assert half["train_loss"] < 0.03 and later[-1]["validation_loss"] > half["validation_loss"] - 0.1
-    small = r.differences(r.read_results("transfer"), "probe, then all blocks", "frozen body")
-    assert set(small.loc[list(SIZES[1:]), "shown"]) == {"ahead"} and round(small.loc["all", "mean"], 2) == 0.19
+
+    def gaps(first, second, size):
+        return np.array([score[first, size, seed] - score[second, size, seed] for seed in range(3)])
+
+    # Against its own start: nothing with 8 labels, then two to four points in every draw, with all seven to eight.
+    shown = r.differences(results, top, start)["shown"].to_dict()
+    assert shown == {"8": nothing, "16": "ahead", "32": "ahead", "64": "ahead", "128": "ahead", "all": "ahead"}
+    for size in (16, 32, 64, 128):
+        assert 0.015 < gaps(top, start, size).mean() < 0.045 and gaps(top, start, size).min() > 0
+    assert gaps(top, start, None).min() > 0.07 and gaps(top, start, None).max() < 0.08
+    assert set(r.differences(results, lora, start)["shown"]) == {nothing}
+    assert all(abs(gaps(lora, start, size).mean()) < 0.015 for size in (8, 16, 32))
+    (row,) = r.differences(results, both, start).itertuples()
+    assert row.shown == nothing and -0.025 < row.low < row.high < 0.0255
+    # Against the frozen states: nothing is ahead; the top half is lower up to 128 labels, and level with all.
+    for way in (lora, top, both):
+        assert "ahead" not in set(r.differences(results, way, frozen)["shown"])
+    assert all(-0.055 < gaps(top, frozen, size).mean() < -0.015 for size in (8, 16, 32, 64, 128))
+    assert np.abs(gaps(top, frozen, None)).max() < 0.003
+    # Corrected for the twenty rows of the figure, one difference is left: the top half's with all labels.
+    left = [(way, rival) for way in (lora, top, both) for rival in (start, frozen)]
+    assert remaining(results, *left) == [{}, {}, {"all": "ahead"}, {}, {}, {}]
     # The frozen states are those of the ladder: the same model, tickets and draws.
     ladder = r.read_results("ladder")
-    assert all(run in ladder["runs"] for run in results["runs"] if run["contestant"] == "frozen states")
+    assert all(run in ladder["runs"] for run in results["runs"] if run["contestant"] == frozen)
     assert results["settings"]["weights"] == ladder["settings"]["weights"]
+    small = r.differences(r.read_results("transfer"), "probe, then all blocks", "frozen body")
+    assert set(small.loc[list(SIZES[1:]), "shown"]) == {"ahead"} and round(small.loc["all", "mean"], 2) == 0.19
+
+
+def test_what_lesson_10_says_of_the_losses_of_a_trained_body():
+    runs = {(x["contestant"], x["labels"], x["seed"]): x.get("curve") for x in r.read_results("ways")["runs"]}
+    top, lora = "probe, then top half", "probe, then LoRA"
+    for size in (8, 16, 32, 64):
+        for seed in range(3):
+            if size == 16:
+                assert (
+                    runs["probe, then both halves", size, seed][1]["train_loss"]
+                    < runs[top, size, seed][1]["train_loss"]
+                )
+            _, half, *later = runs[top, size, seed]
+            assert half["train_loss"] < 0.1 and later[-1]["validation_loss"] > half["validation_loss"] - 0.1
+    for seed in range(3):
+        rising = [row["macro_f1"] for row in runs[top, None, seed]]
+        assert rising == sorted(rising)
+    for size in (8, 16, 32):
+        for seed in range(3):
+            slow, quick = runs[lora, size, seed], runs[top, size, seed]
+            assert slow[-1]["train_loss"] > quick[-1]["train_loss"]
+            assert max(row["macro_f1"] for row in slow) < slow[0]["macro_f1"] + 0.025
 
 
 @pytest.mark.parametrize("name", ["pre-trained", "frozen body"])

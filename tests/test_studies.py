@@ -183,11 +183,22 @@ def test_every_contestant_of_every_study_can_be_built_and_trained(small, tokeniz
     names = {name for study in s.STUDIES.values() for name in study.contestants}
     assert names | {"sentence encoder"} == {*c.BASELINES, *c.UNTRAINED, *c.NETWORKS, *c.TAUGHT}
     for name in sorted(names):
-        if name in c.NETWORKS:
+        if name in c.NETWORKS and c.NETWORKS[name].rates:
             monkeypatch.setitem(c.NETWORKS, name, replace(c.NETWORKS[name], rates=(1e-3,)))
         if name not in c.TAUGHT:  # see below
             result = c.measure_contestant(name, tokenize(small, tokenizer), 0, deep, texts)
             assert 0 <= result["macro_f1"] <= 1, name
+
+
+def test_a_network_without_rates_is_scored_as_it_begins(small, tokenizer, deep, monkeypatch):
+    tokenized, recipe = tokenize(small, tokenizer), c.NETWORKS["probe alone"]
+    network = c.build_network(recipe, tokenized["train"], 0, deep)
+    expected = c.evaluate(network, tokenized["test"])
+    monkeypatch.setattr(c, "fine_tune", None)
+    result = c.measure_contestant("probe alone", tokenized, 0, deep)
+    assert result == {"macro_f1": expected.macro_f1, "accuracy": expected.accuracy}
+    trained = c.build_network(c.NETWORKS["probe, then top half"], tokenized["train"], 0, deep)
+    torch.testing.assert_close(trained.score.weight, network.score.weight)  # where the others begin
 
 
 def test_a_teacher_without_a_text_to_label_says_so(small, tokenizer, deep):
@@ -281,9 +292,9 @@ def pretend_to_train(monkeypatch, scores: dict[float, list[float]], diverging: t
 
 def test_the_rate_is_chosen_on_validation_never_on_test(monkeypatch, small, tokenizer):
     """All rates have the same test score, so that only validation can tell them apart."""
-    pretend_to_train(monkeypatch, {1.0: [0.1, 0.9, 0.2], 2.0: [0.1, 0.3, 0.4], 3.0: [0.8, 0.8, 0.8]})
+    pretend_to_train(monkeypatch, {1.0: [0.1, 0.3, 0.4], 2.0: [0.1, 0.9, 0.2], 3.0: [0.8, 0.8, 0.8]})
     result = c.measure_contestant("pre-trained", tokenize(small, tokenizer), seed=0)
-    assert (result["rate"], result["validation"]) == (1.0, 0.9)
+    assert (result["rate"], result["validation"]) == (2.0, 0.9)  # neither the first of equal test scores nor the last
     assert [row["macro_f1"] for row in result["curve"]] == [0.1, 0.9, 0.2]
 
 
@@ -360,6 +371,12 @@ def test_every_network_tries_all_rates_of_its_recipe_with_every_seed_and_size(mo
     assert sorted(tried) == sorted((n, seed, rate) for n in rows for seed in (0, 1) for rate in (1e-4, 1e-3, 1e-2))
     assert all(("rate" in run) == (run["contestant"] == "pre-trained") for run in results["runs"])
     assert list_measured(results) == list(s.list_jobs(study))
+
+
+def test_a_slow_contestant_is_measured_with_its_own_sizes_only_unless_others_are_asked_for():
+    study = s.Study(("quick", "slow"), (8, 16, None), seeds=1, only={"slow": (16,)})
+    assert list(s.list_jobs(study)) == [("quick", 8, 0), ("quick", 16, 0), ("slow", 16, 0), ("quick", None, 0)]
+    assert list(s.list_jobs(study, sizes=[None])) == [("quick", None, 0), ("slow", None, 0)]
 
 
 def test_few_labels_are_validated_on_few_rows_and_all_labels_on_all(monkeypatch, small):
