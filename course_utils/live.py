@@ -148,7 +148,7 @@ class LiveTraining:
     def _begin(self) -> None:
         if self.state != "ready":
             raise RuntimeError("This run has been started before: make a new one.")
-        self._enter("running")
+        self.state = "running"
 
     def _enter(self, state: str) -> None:
         self.state = state
@@ -157,6 +157,7 @@ class LiveTraining:
     def _train_to_the_end(self, limit: int | None = None) -> None:
         """Run the loop; turn every way to end into a state and a sentence."""
         try:
+            self.on_change(self)
             self._run_loop(limit)
             self.outcome = self.history.ended
         except (Stopped, KeyboardInterrupt):  # the latter is the notebook's stop button, when there is no thread
@@ -214,7 +215,7 @@ class LiveTraining:
 
     def _obey(self) -> None:
         """Wait while paused; raise Stopped when asked to stop."""
-        if not self._go.is_set():
+        if not self._go.is_set() and not self._stop.is_set():
             self._enter("paused")
             self._go.wait()
             self._enter("running")

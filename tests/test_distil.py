@@ -107,6 +107,23 @@ def test_texts_have_one_to_three_sentences_and_never_come_twice():
     assert texts != sample_texts(documents, 120, "another")[0]
 
 
+@pytest.mark.parametrize("change", [{"steps": 0}, {"batch_size": 0}])
+def test_settings_that_cannot_be_are_refused(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} counts from 1 up"):
+        replace(SETTINGS, **change)
+
+
+@pytest.mark.parametrize("documents, count", [(["Yes.", "No.", "Yes.", "No."], 50), (None, 0)])
+def test_a_corpus_that_gives_no_texts_is_refused(corpus, tmp_path, documents, count):
+    if documents:
+        corpus = tmp_path / "short"
+        corpus.mkdir()
+        (corpus / "talk.txt").write_text("\n<|endoftext|>\n".join(documents))
+    with pytest.raises(ValueError, match="gives no texts"):
+        write_texts(tmp_path / "work", str(corpus), count)
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_source_that_runs_out_gives_what_it_has():
     texts, passes = sample_texts(["Only this one sentence is here."], 50, "seed")
     assert texts == ["Only this one sentence is here."]
@@ -165,6 +182,26 @@ def test_a_teacher_s_vectors_can_come_from_a_lower_block(encoder):
     first, second, last = (Teacher(encoder, block=block).embed(ids) for block in (1, 2, None))
     assert np.array_equal(second, last)
     assert not np.allclose(first, last, atol=0.05)
+
+
+@pytest.mark.parametrize("block", [0, -1, 3])
+def test_a_block_that_a_teacher_lacks_is_refused(encoder, block):
+    with pytest.raises(ValueError, match="block is from 1 to 2"):
+        Teacher(encoder, block=block)
+
+
+def test_a_teacher_is_noted_before_its_first_vectors(small_shards, corpus, encoder, tmp_path, monkeypatch):
+    """Or after a kill between the two, another teacher could go on with them."""
+    write_texts(tmp_path, str(corpus), 160)
+
+    def kill(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(teacher.np, "save", kill)
+        write_vectors(tmp_path, encoder)
+    with pytest.raises(ValueError, match="use another --work"):
+        write_vectors(tmp_path, "another")
 
 
 def test_a_decoder_can_teach_too(tiny, tmp_path):

@@ -1,5 +1,7 @@
 """Lesson 7's lab: the rate turned by hand, presets, the range test."""
 
+import threading
+
 import pytest
 import torch
 
@@ -37,6 +39,29 @@ def test_a_rate_that_the_slider_has_already_is_taken_by_a_run_with_a_preset(lab)
     wait_for(lambda: lab.current.history.learning_rate[-1] == pytest.approx(1e-3))
     click(lab, "Stop")
     assert lab.current.wait(120)
+
+
+@pytest.mark.parametrize("rate", [1e-5, 1e-3])
+def test_a_preset_set_together_with_a_rate_holds(lab, rate):
+    """Whether the slider moves or stands at that rate already."""
+    lab.set(preset="A", learning_rate=rate)
+    assert lab.controls["preset"].value == "A" and lab.make_run().settings.learning_rate == lab.presets["A"]
+    lab.set(learning_rate=rate)
+    assert lab.controls["preset"].value == "" and lab.make_run().settings.learning_rate == pytest.approx(rate)
+
+
+def test_reveal_lets_the_runs_own_thread_draw(lab, monkeypatch):
+    drawn, draw = [], lab.draw
+    monkeypatch.setattr(lab, "draw", lambda figure: drawn.append(threading.current_thread().name) or draw(figure))
+    lab.steps = 100_000
+    lab.set(preset="D")
+    click(lab, "Run")
+    wait_for(lambda: len(lab.current.history.loss) > 3)
+    click(lab, "Reveal")
+    wait_for(lambda: "D is far too high (0.1)" in lab.status.value)
+    click(lab, "Stop")
+    assert lab.current.wait(120)
+    assert set(drawn) == {"live training"}
 
 
 def test_a_lab_refuses_a_run_of_no_steps_and_goes_on(lab):

@@ -13,7 +13,7 @@ from course_utils.evaluation import evaluate
 from course_utils.live import LiveTraining, RangeTest
 from course_utils.models import load_classifier
 from course_utils.training import FineTuneSettings, fine_tune
-from tests.hands import wait_for
+from tests.hands import Gate, wait_for
 
 SETTINGS = FineTuneSettings(learning_rate=1e-3, batch_size=16, patience=None)
 
@@ -179,6 +179,36 @@ def test_pause_holds_resume_goes_on_and_the_numbers_do_not_notice(make_run):
     run.resume()
     assert run.wait(60)
     assert run.history.loss == plain.history.loss
+
+
+def test_whoever_looks_on_is_called_in_the_runs_own_thread(make_run):
+    names = []
+    run = make_run(steps=3, on_change=lambda run: names.append(threading.current_thread().name))
+    run.start()
+    assert run.wait(60)
+    assert set(names) == {"live training"} and run.state == "finished"
+
+
+def test_a_first_look_that_fails_ends_the_run(make_run):
+    run = make_run(steps=3)
+    looks = iter([True])
+    run.on_change = lambda run: next(looks, False) and 1 / 0
+    run.start()
+    assert run.wait(60)
+    assert run.state == "failed" and not run.is_going and "ZeroDivisionError" in run.message
+
+
+def test_a_pause_after_a_stop_does_not_hold_the_run(make_run):
+    gate, run = Gate(), make_run(steps=100_000)
+    wait_for_step = iter(range(5))
+    run.on_change = lambda run: next(wait_for_step, None) == 3 and gate.pass_through()
+    run.start()
+    gate.wait()
+    run.stop()
+    run.pause()
+    gate.open()
+    assert run.wait(60)
+    assert run.state == "stopped"
 
 
 @pytest.mark.parametrize("steps", [0, -1])

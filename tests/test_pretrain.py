@@ -59,6 +59,33 @@ def test_files_with_dots_in_their_names_are_sources_of_their_own(tmp_path):
         read_corpus(str(tmp_path))
 
 
+def test_a_blank_stretch_is_no_document(tmp_path):
+    (tmp_path / "one.txt").write_text("one\n<|endoftext|>\n\n<|endoftext|>\n \n")
+    assert read_corpus(str(tmp_path)) == {"one": ["one"]}
+
+
+@pytest.mark.parametrize("kind", ["cut", "noise", "latin"])
+def test_a_damaged_file_is_named(corpus, kind):
+    whole = (corpus / "names.txt.xz").read_bytes()
+    name, content = {
+        "cut": ("names.txt.xz", whole[:-20]),
+        "noise": ("names.txt.xz", b"no such thing" * 9),
+        "latin": ("a.txt", b"caf\xe9"),
+    }[kind]
+    (corpus / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name} is damaged or no UTF-8 text"):
+        read_corpus(str(corpus))
+
+
+def test_a_data_set_without_texts_is_refused(monkeypatch):
+    import datasets
+
+    rows = datasets.Dataset.from_dict({"sentence": ["a", "b"]}).to_iterable_dataset()
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows)
+    with pytest.raises(ValueError, match="'owner/name' has no column 'text'"):
+        read_corpus("owner/name")
+
+
 def test_a_folder_without_text_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"No \.txt or \.txt\.xz files"):
         read_corpus(str(tmp_path))

@@ -77,7 +77,7 @@ class LearningRateLab(Lab):
     def set(self, **values) -> None:
         """Set controls by name; a learning rate without a preset is meant to hold, so it ends the preset."""
         if "learning_rate" in values:
-            values = {"preset": ""} | values
+            values["preset"] = values.pop("preset", "")  # the last to be set: a slider that moves ends a preset
         super().set(**values)
         if "learning_rate" in values and not values["preset"]:
             self.set_learning_rate(values["learning_rate"])  # a slider that stands there already tells nobody
@@ -91,7 +91,10 @@ class LearningRateLab(Lab):
     def reveal(self) -> dict[str, str]:
         """Say which preset is which, on the chart as well: {preset: what it is}."""
         self.revealed = True
-        self.refresh()
+        if self.is_busy and self.current.state != "paused":
+            self._due = 0.0  # the run's thread draws it, between two steps: here the curves might grow meanwhile
+        else:
+            self.refresh()
         return {name: f"{kind}, {self.presets[name]:g}" for name, kind in self.kinds.items()}
 
     def clear(self) -> None:

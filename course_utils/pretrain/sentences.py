@@ -79,7 +79,8 @@ def write_texts(work: Path, corpus: str, count: int, mix: dict[str, float] | Non
     """Write `count` texts (fewer, if the corpus has fewer) into shards in `work`; return and save what was done.
 
     Without a mix, the course's own corpus gets `MIX`, another one shares in proportion to its lengths. Texts in `work`
-    already are kept when they were made with the same settings; others are refused by ValueError.
+    already are kept when they were made with the same settings; others are refused by ValueError, as is a corpus that
+    gives none.
     """
     settings = {"corpus": fingerprint_corpus(corpus), "count": count, "mix": mix, "seed": seed}
     if (work / "texts.json").exists():
@@ -98,6 +99,8 @@ def write_texts(work: Path, corpus: str, count: int, mix: dict[str, float] | Non
         pools[name], passes[name] = sample_texts(train, round(part * count), f"{seed} {name}")
         held[name], _ = sample_texts(apart, round(part * HELD_OUT_TEXTS), f"{seed} {name}")
     rows = mix_sources(pools, str(seed))
+    if not rows or not any(held.values()):
+        raise ValueError("The corpus gives no texts of sentences to train or to test on: add text, or raise --count.")
     work.mkdir(parents=True, exist_ok=True)
     write_shard(work, HELD_OUT, mix_sources(held, str(seed)))
     starts = range(0, len(rows), SHARD)

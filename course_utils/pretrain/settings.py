@@ -82,6 +82,9 @@ class DistilSettings:
     def __post_init__(self):
         if self.pooling not in ("mean", "last"):
             raise ValueError(f"pooling is 'mean' or 'last', not {self.pooling!r}.")
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} counts from 1 up, got {getattr(self, name)}.")
 
 
 def scheduled_rate(step: int, settings) -> float:

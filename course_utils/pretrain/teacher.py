@@ -66,6 +66,9 @@ class Teacher:
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token  # masked anyway
         self.model = AutoModel.from_pretrained(place, dtype=torch.bfloat16 if bf16 else torch.float32).eval()
         self.model.to(pick_device())
+        blocks = self.model.config.num_hidden_layers
+        if block is not None and not 0 < block <= blocks:
+            raise ValueError(f"This teacher has {blocks} blocks, so block is from 1 to {blocks}, not {block}.")
         self.size, self.pooling, self.block = self.model.config.hidden_size, read_pooling(place), block
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
@@ -98,6 +101,12 @@ def batch_by_length(lengths: list[int], budget: int) -> list[np.ndarray]:
     return [*batches, np.array(current)] if current else batches
 
 
+def write_record(record: Path, facts: dict) -> None:
+    """Write how the vectors were made, whole or not at all."""
+    with replace_safely(record) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1))
+
+
 def write_vectors(work: Path, name: str, bf16: bool = False, block: int | None = None) -> dict:
     """Write `vectors_SHARD.npy` (texts, size) beside every shard of texts that has none yet; return what was done.
 
@@ -119,6 +128,8 @@ def write_vectors(work: Path, name: str, bf16: bool = False, block: int | None =
     if not missing:
         return facts
     teacher = Teacher(name, bf16, block)
+    facts |= {"size": teacher.size, "pooling": teacher.pooling, "dtype": str(teacher.model.dtype)}
+    write_record(record, facts)  # before the first vectors: from then on they are this teacher's
     for shard in tqdm(missing, desc="teach", unit="shard", disable=QUIET or not sys.stderr.isatty()):
         start = time.monotonic()
         ids = teacher.tokenize(read_shard(work, shard)[1])
@@ -126,9 +137,7 @@ def write_vectors(work: Path, name: str, bf16: bool = False, block: int | None =
         with replace_safely(work / f"vectors_{shard}.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, vectors)
         seconds, tokens = time.monotonic() - start, sum(map(len, ids))
-        facts |= {"tokens": facts["tokens"] + tokens, "seconds": facts["seconds"] + seconds, "size": teacher.size}
-        facts |= {"pooling": teacher.pooling, "dtype": str(teacher.model.dtype)}
-        with replace_safely(record) as temporary:
-            temporary.write_text(json.dumps(facts, indent=1))
+        facts |= {"tokens": facts["tokens"] + tokens, "seconds": facts["seconds"] + seconds}
+        write_record(record, facts)
         print(f"{time.strftime('%H:%M')} shard {shard}: {len(ids)} texts, {tokens / seconds:,.0f} tokens/s", flush=True)
     return facts

@@ -13,31 +13,41 @@ END_OF_TEXT, PAD = "<|endoftext|>", "<|pad|>"
 
 
 def read_documents(path: Path) -> Iterator[str]:
-    """Yield the documents of one `.txt` or `.txt.xz` file, split at lines that say `<|endoftext|>`."""
+    """Yield the documents of one `.txt` or `.txt.xz` file, split at lines that say `<|endoftext|>`; blank ones not.
+
+    Raises ValueError for a damaged file, or one that is not UTF-8.
+    """
     lines = []
-    with (lzma.open if path.suffix == ".xz" else open)(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            if line.strip() != END_OF_TEXT:
-                lines.append(line)
-            elif lines:
-                yield "".join(lines).strip()
+    try:
+        with (lzma.open if path.suffix == ".xz" else open)(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                if line.strip() != END_OF_TEXT:
+                    lines.append(line)
+                    continue
+                if text := "".join(lines).strip():
+                    yield text
                 lines = []
-    if lines:
-        yield "".join(lines).strip()
+    except (EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged or no UTF-8 text ({error}): mend it, or take it out.") from None
+    if text := "".join(lines).strip():
+        yield text
 
 
 def read_corpus(corpus: str, limit: int = 50_000) -> dict[str, list[str]]:
     """Read all documents, by source: a folder's text files, or else the `text` column of a hub data set.
 
     A hub data set is streamed, its first `limit` documents are taken. Raises FileNotFoundError when a folder
-    holds no text files, ValueError when two of them have one name.
+    holds no text files, ValueError when two of them have one name, one is damaged, or a data set has no such column.
     """
     folder = Path(corpus)
     if not folder.is_dir():
         from datasets import load_dataset
 
         stream = load_dataset(corpus, split="train", streaming=True).take(limit)
-        return {corpus.rsplit("/", 1)[-1]: [row["text"] for row in stream]}
+        rows = list(stream)
+        if any("text" not in row for row in rows):
+            raise ValueError(f"The data set {corpus!r} has no column 'text': choose one that has.")
+        return {corpus.rsplit("/", 1)[-1]: [row["text"] for row in rows]}
     names = {path: path.name.removesuffix(".xz").removesuffix(".txt") for path in text_files(folder)}
     if len(set(names.values())) < len(names):
         raise ValueError(f"Two files in {folder} differ in .txt and .txt.xz only: rename one of them.")
@@ -64,7 +74,9 @@ def fingerprint_corpus(corpus: str) -> str:
 
 
 def hold_out(documents: list[str], source: str = "text") -> tuple[list[str], list[str]]:
-    """Keep about one document in a hundred, evenly spread, but at least one, out of training: (train, held out).
+    """Keep about one document in a hundred, evenly spread, out of training: (train, held out).
+
+    Of few documents at least two are kept out, of two or three one.
 
     Raises ValueError for a source of one document, which leaves nothing to test on.
     """
