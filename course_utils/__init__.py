@@ -39,3 +39,5 @@ import os
 # Under pytest (nbval's kernels inherit the variable) and wherever TQDM_DISABLE is set, no progress bars: they would
 # make the stored outputs of a lesson differ from run to run.
 QUIET = "PYTEST_VERSION" in os.environ or "TQDM_DISABLE" in os.environ
+
+JOINERS = "\u200c\u200d"  # no printable letters, but Persian words and many emoji need them

@@ -26,7 +26,9 @@ CONFIGS = {
     "Gemma 2": lambda **shared: Gemma2Config(**SIZES, head_dim=8, **shared),
     "Mixtral": lambda **shared: MixtralConfig(**SIZES, num_local_experts=2, **shared),
     "SmolLM3": lambda **shared: SmolLM3Config(**SIZES, **shared),
-    "Starcoder2": lambda **shared: Starcoder2Config(**SIZES, **shared),
+    "Starcoder2": lambda **shared: Starcoder2Config(
+        **SIZES, residual_dropout=0.1, embedding_dropout=0.1, attention_dropout=0.1, **shared
+    ),
     "GPT-Neo": lambda **shared: GPTNeoConfig(
         hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], bos_token_id=0,
         eos_token_id=0, max_position_embeddings=128, **shared,
@@ -89,3 +91,14 @@ def test_it_predicts_the_next_token_as_transformers_does(few, folder):
     plain = AutoModelForCausalLM.from_pretrained(folder).eval()
     with torch.no_grad():
         torch.testing.assert_close(load_language_model(folder)(ids).logits, plain(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_its_dropout_is_set_wherever_its_config_has_one(few, folder):
+    ids = torch.tensor([few["train"][0]["input_ids"]])
+    settings = classifier(few, folder, dropout=0.3).config.to_dict()
+    places = {name: p for name, p in settings.items() if "dropout" in name and isinstance(p, float)}
+    places.pop("classifier_dropout", None)  # GPT-Neo's, of a head that the course does not use
+    assert places and set(places.values()) == {0.3}
+    for dropout, is_same in ((0.0, True), (0.3, False)):
+        model = classifier(few, folder, dropout=dropout).train()
+        assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits) is is_same

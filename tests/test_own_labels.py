@@ -19,7 +19,7 @@ from course_utils.cli.measure import class_scores, judge
 from course_utils.cli.show import printable, show_number, show_score
 from course_utils.data import clean_text
 from course_utils.evaluation import Evaluation
-from course_utils.plots.report import short_names
+from course_utils.plots.style import short_names
 from course_utils.splits import split_examples
 
 LONG = [f"{kind} from customers who wrote to us more than once in a year" for kind in ("Praise", "Blame", "Orders")]

@@ -127,3 +127,15 @@ def test_a_data_set_of_the_hub_is_read_by_its_label_names(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda name, split: asked.append((name, split)) or rows)
     assert as_rows(read("hub:owner/name:part")[0]) == [("a", "y"), ("b", "x")]
     assert asked == [("owner/name", "part")]
+
+
+def test_a_data_set_that_would_run_a_script_is_refused_in_one_sentence(monkeypatch):
+    """What `datasets` raises for those of the hub's sets that are programs: it no longer runs them."""
+    import datasets
+
+    def refuse(*_, **__):
+        raise RuntimeError("Dataset scripts are no longer supported, but found name.py")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(ValueError, match=r"^hub:owner/name cannot be read \(Dataset scripts .* found name.py\): check"):
+        read("hub:owner/name")

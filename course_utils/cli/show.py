@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-JOINERS = "\u200c\u200d"  # not printable by themselves, but Persian words and many emoji need them
+from course_utils import JOINERS
+
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 

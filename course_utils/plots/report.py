@@ -7,37 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 
 from course_utils.diagnosis import running_mean
-from course_utils.plots.style import FILLS, HATCHES, LINES, plain
+from course_utils.plots.style import FILLS, HATCHES, LINES, WRITTEN, short, short_names
 
 BLUE = "#1b6ca8"
-WRITTEN = 20  # labels up to which the confusion matrix has a number in each cell
-JOINERS = "\u200c\u200d"  # no letters, but Persian words and many emoji need them
-LONGEST = 24  # letters of a label in a figure; the tables of the page have all of them
 
 Drawn = tuple[Figure, str]
-
-
-def short(label: str) -> str:
-    """A label that fits beside an axis, on one line."""
-    line = "".join(c if c.isprintable() or c in JOINERS else " " for c in label)
-    return plain(line if len(line) <= LONGEST else line[: LONGEST - 1] + "…")
-
-
-def short_names(labels: Sequence[str]) -> list[str]:
-    """Labels that fit beside an axis; where two would look alike there, each begins with its number."""
-    names = [short(drawable(label)) for label in labels]
-    if len(set(names)) == len(names):
-        return names
-    return [short(f"{i}. {drawable(label)}") for i, label in enumerate(labels, start=1)]
-
-
-def drawable(label: str) -> str:
-    """A label in which letters that Matplotlib's own font lacks, such as Chinese ones, are a visible sign."""
-    font = get_font(findfont("DejaVu Sans"))
-    return "".join(c if font.get_char_index(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in str(label))
 
 
 def draw_scores(facts: dict) -> Drawn:

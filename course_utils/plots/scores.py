@@ -6,8 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from course_utils.evaluation import accuracy_interval
-from course_utils.plots.report import WRITTEN, short_names
-from course_utils.plots.style import close, headline, plain, spread, styles
+from course_utils.plots.style import WRITTEN, close, headline, plain, short_names, spread, styles
 
 
 def plot_confusion(evaluation) -> Figure:

@@ -6,8 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import LogLocator, StrMethodFormatter
 from scipy.optimize import isotonic_regression
+
+from course_utils import JOINERS
 
 COLORS = ["#1b6ca8", "#c2571a", "#3b7d3a", "#6a4c93", "#555555", "#a61c5d"]
 DASHES = ["-", "--", "-.", ":"]
@@ -15,6 +18,8 @@ DASHES = ["-", "--", "-.", ":"]
 LINES = [dict(color=COLORS[i % 6], linestyle=DASHES[i % 4], marker=marker) for i, marker in enumerate("os^DvPX*<>ph")]
 FILLS = ["#9fc5e0", "#f2b78b", "#b5d6a7", "#cdbfe0", "#c9c9c9", "#e6a9c4"]
 HATCHES = ["", "//", "..", "xx", "\\\\", "--", "||", "oo", "++", "OO", "**", "//.."]
+LONGEST = 24  # letters of a label in a figure; the tables beside it have all of them
+WRITTEN = 20  # labels up to which a confusion matrix has a number in each cell
 
 BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.6, "pad": 1}  # under a text that a curve runs through
 
@@ -30,6 +35,26 @@ def plain(text: str) -> str:
     """The text as it is, for a title or a legend: Matplotlib would read what stands between two $ as a formula."""
     text = str(text).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text  # a legend leaves out names that begin with _
+
+
+def short(label: str) -> str:
+    """A label that fits beside an axis, on one line."""
+    line = "".join(c if c.isprintable() or c in JOINERS else " " for c in label)
+    return plain(line if len(line) <= LONGEST else line[: LONGEST - 1] + "…")
+
+
+def short_names(labels: Sequence[str]) -> list[str]:
+    """Labels that fit beside an axis; where two would look alike there, each begins with its number."""
+    names = [short(drawable(label)) for label in labels]
+    if len(set(names)) == len(names):
+        return names
+    return [short(f"{i}. {drawable(label)}") for i, label in enumerate(labels, start=1)]
+
+
+def drawable(label: str) -> str:
+    """A label in which letters that Matplotlib's own font lacks, such as Chinese ones, are a visible sign."""
+    font = get_font(findfont("DejaVu Sans"))
+    return "".join(c if font.get_char_index(ord(c)) else "\N{REPLACEMENT CHARACTER}" for c in str(label))
 
 
 def headline(text: str) -> str:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from course_utils.plots.report import short_names
-from course_utils.plots.style import FILLS, HATCHES, close, name_ends, plain, styles
+from course_utils.plots.style import FILLS, HATCHES, close, name_ends, plain, short_names, styles
 
 BLUE, INK = "#9fc5e0", "#1b6ca8"
 
