@@ -75,6 +75,17 @@ def test_labels_are_saved_between_equal_scores(capsys):
         plots.plot_labels_saved(curves, 16)
 
 
+def test_each_of_several_rivals_has_its_number_of_labels(capsys):
+    curves = {"read": [(8, 0.3, 0), (32, 0.5, 0)], "words": [(8, 0.1, 0), (32, 0.5, 0)], "random": SLOW}
+    (axes,) = plots.plot_labels_saved(curves, 32).axes
+    said = "that read has with 32 labels a queue takes words 32; was not reached by the mean of random"
+    assert said in capsys.readouterr().out
+    assert {"words: 32", "read: 32", "0.50: not reached by the mean of random"} <= set(texts(axes))
+    (axes,) = plots.plot_labels_saved(curves, 8).axes
+    assert "with 8 labels a queue takes words 16, random 16" in capsys.readouterr().out
+    assert {"words: 16", "random: 16", "read: 8", "0.30"} <= set(texts(axes))
+
+
 def test_layers_are_drawn_from_below(capsys):
     runs = {"one rate": {"low": 0.1, "high": 0.1}, "by layer": {"low": 0.05, "high": 0.1}}
     first, later = plots.plot_layer_moves({"one step": runs, "many": {"one rate": {"low": 1.0, "high": 2.0}}}).axes

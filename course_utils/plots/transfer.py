@@ -55,9 +55,8 @@ def draw_saving(axes: Axes, start: float, end: float, goal: float, text: str) ->
 
 
 def draw_goal(axes: Axes, start: float, goal: float, text: str) -> None:
-    """Mark a score that the other curve never has: a dotted line from `start` to the right edge, a text above it."""
+    """Mark a score: a dotted line from `start` to the right edge, a text above it."""
     edge = axes.get_xlim()[1]
-    axes.vlines(start, 0, goal, colors="black", linestyles=":", linewidth=1)
     axes.hlines(goal, start, edge, colors="black", linestyles=":", linewidth=1)
     place = {"textcoords": "offset points", "ha": "right", "va": "bottom", "fontsize": 9}
     axes.annotate(plain(text), (edge, goal), (-5, 3), **place, bbox=BEHIND)
@@ -94,35 +93,54 @@ def plot_steps_saved(panels: dict[str, dict[str, list[tuple[float, float, float]
 
 
 def plot_labels_saved(curves: dict[str, list[tuple[float, float, float]]], labels: float) -> Figure:
-    """Test score against labels a class: what the first curve has with `labels`, and how many the second needs for it.
+    """Test score against labels a class: what the first curve has with `labels`, and how many each rival needs for it.
 
-    Where the second never has it, a dotted line says so. Takes two curves as `results.label_curves` gives them. Raises
-    ValueError where `labels` is no measured size.
+    One rival gets an arrow from its number of labels to the first curve's; of several, each that has the score gets a
+    line down to its number. A dotted line is the score. Takes two curves or more as `results.label_curves` gives them.
+    Raises ValueError where `labels` is no measured size.
     """
     figure, axes = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     axes.set_xscale("log", base=2)
-    looks = contestant_styles(list(curves))
-    drawn = [draw_curve(axes, rows, style) for rows, style in zip(curves.values(), looks, strict=True)]
-    (sizes, means), (rival_sizes, rival_means) = drawn
+    looks = dict(zip(curves, contestant_styles(list(curves)), strict=True))
+    drawn = {name: draw_curve(axes, rows, looks[name]) for name, rows in curves.items()}
+    name, *rivals = curves
+    sizes, means = drawn[name]
     if labels not in sizes:
         raise ValueError(f"Nothing was measured with {labels} labels; choose one of {[float(size) for size in sizes]}.")
     goal = means[list(sizes).index(labels)]
-    needed = first_reach(rival_sizes, rival_means, goal, log=True)
-    name, rival = curves
-    name_ends(axes, {name: (places[-1], means[-1]) for name, (places, means) in zip(curves, drawn, strict=True)})
+    needed = {rival: first_reach(*drawn[rival], goal, log=True) for rival in rivals}
+    said = {rival: f"{'at most ' if drawn[rival][1][0] >= goal else ''}{count:.0f}" for rival, count in needed.items()}
+    name_ends(axes, {name: (places[-1], scores[-1]) for name, (places, scores) in drawn.items()})
     axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
     axes.minorticks_off()
     axes.set(title="Labels for the same score", ylim=(0, 1), xlim=(sizes[0] / 1.1, 2.6 * sizes[-1]))
     axes.set(xlabel="labels a queue (on the right: all, as a mean over the queues)", ylabel="test macro-F1")
     axes.grid(alpha=0.3)
-    if np.isfinite(needed):
-        most = "at most " if rival_means[0] >= goal else ""
-        draw_saving(axes, labels, needed, goal, f"{labels:.0f} labels instead of {most}{needed:.0f}")
-        takes = f"takes {rival} {most}{needed:.0f}"
+    never = [rival for rival, count in needed.items() if not np.isfinite(count)]
+    reached = {rival: count for rival, count in needed.items() if rival not in never}
+    if len(rivals) == 1 and reached:
+        draw_saving(axes, labels, needed[rivals[0]], goal, f"{labels:.0f} labels instead of {said[rivals[0]]}")
     else:
-        draw_goal(axes, labels, goal, f"{goal:.2f}: not reached by the mean of {rival}")
-        takes = f"was not reached by the mean of {rival}"
-    return close(figure, f"the macro-F1 of {goal:.2f} that {name} has with {labels:.0f} labels a queue {takes}")
+        if len(rivals) == 1:
+            axes.vlines(labels, 0, goal, colors="black", linestyles=":", linewidth=1)
+        missed = f": not reached by the mean of {' or '.join(never)}" if never else ""
+        draw_goal(axes, min([labels, *reached.values()]), goal, f"{goal:.2f}{missed}")
+    if len(rivals) > 1:
+        draw_needs(axes, {**reached, name: labels}, {**said, name: f"{labels:.0f}"}, goal, looks)
+    takes = ["takes " + ", ".join(f"{rival} {said[rival]}" for rival in reached)] if reached else []
+    takes += [f"was not reached by the mean of {' or '.join(never)}"] if never else []
+    return close(
+        figure, f"the macro-F1 of {goal:.2f} that {name} has with {labels:.0f} labels a queue {'; '.join(takes)}"
+    )
+
+
+def draw_needs(axes: Axes, places: dict[str, float], said: dict[str, str], goal: float, looks: dict[str, dict]) -> None:
+    """From where each curve first has the goal a line down to the axis, beside it name and number, a row for each."""
+    for row, (name, place) in enumerate(sorted(places.items(), key=lambda item: -item[1])):
+        color = looks[name]["color"]
+        axes.vlines(place, 0, goal, colors=color, linestyles=":", linewidth=1.5)
+        offset = {"textcoords": "offset points", "va": "bottom", "fontsize": 9, "color": color}
+        axes.annotate(plain(f"{name}: {said[name]}"), (place, 0), (4, 3 + 13 * row), **offset, bbox=BEHIND)
 
 
 # --- layers ---------------------------------------------------------------------------------------------------------
