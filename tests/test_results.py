@@ -580,3 +580,33 @@ def test_more_labels_brought_counting_words_more_than_any_method_brought_the_net
     gains = counted[list(SIZES)].diff()
     assert (gains.dropna() > 0).all() and gains["128"] < gains["64"] and gains["all"] < gains["128"] / 3
     assert (gains / gains.shift()).dropna().max() < 1.5  # while a doubling costs twice the one before
+
+
+def test_the_two_sentences_at_the_top_of_lesson_9_are_what_was_measured():
+    results = r.read_results("transfer")
+    means = r.summarize(results)["mean"]
+    goal = means["pre-trained", "16"]
+    assert (round(goal, 2), round(means["random weights", "all"], 2)) == (0.41, 0.36)
+    assert means["random weights"].max() < goal
+    sizes, scores, _ = zip(*r.label_curves(results, 8)["TF-IDF"], strict=True)
+    assert 8 * 2 ** np.interp(goal, scores, np.log2(sizes)) == pytest.approx(80, abs=5)
+
+
+def test_the_riddle_of_lesson_9_is_in_every_seed():
+    """Random weights with 32 labels a queue are behind those with 16, by what lesson 9 says."""
+    runs = r.runs_frame(r.read_results("transfer")).query("contestant == 'random weights'")
+    scores = runs.pivot(index="seed", columns="labels", values="macro_f1")
+    gaps = scores["16"] - scores["32"]
+    assert len(gaps) == 5 and (gaps > 0).all()
+    half = r.half_width(gaps.tolist())
+    assert [round(x, 2) for x in (gaps.mean(), gaps.mean() - half, gaps.mean() + half)] == [0.05, 0.01, 0.08]
+
+
+def test_the_common_loss_that_lesson_9_works_out_by_hand():
+    at = {
+        run["contestant"]: run
+        for run in r.at_common_loss(r.read_results("transfer"), "pre-trained", "random weights")["runs"]
+        if (run["labels"], run["seed"]) == (128, 0)
+    }
+    assert {round(run["loss"], 2) for run in at.values()} == {1.02}
+    assert (round(at["pre-trained"]["macro_f1"], 2), round(at["random weights"]["macro_f1"], 2)) == (0.54, 0.31)
