@@ -133,6 +133,21 @@ def one_row(c) -> list[str]:
     return [str(c.mine), str(c.folder / "one.csv")]
 
 
+def working_place(c, kind: str):
+    if kind == "file":
+        c.work.write_text("mine")
+    else:
+        c.work.mkdir()
+        (c.work / "thesis.txt").write_text("the only copy")
+    return c.words("--overwrite")
+
+
+def linked(c):
+    (c.folder / "elsewhere").mkdir()
+    c.out.symlink_to(c.folder / "elsewhere")
+    return c.words("--overwrite")
+
+
 def existing(c, kind: str):
     if kind == "file":
         c.out.write_text("mine")
@@ -200,6 +215,10 @@ BAD = {
     "output exists": (lambda c: existing(c, "folder"), "add --overwrite"),
     "output is a file": (lambda c: existing(c, "file"), "is a file"),
     "output is somebody else's": (lambda c: existing(c, "not ours"), "no folder of this command"),
+    "working place is somebody else's": (lambda c: working_place(c, "folder"), "delete what it holds"),
+    "working place is a file": (lambda c: working_place(c, "file"), "no folder of this command"),
+    "output is a link": (linked, "is a link or a disk of its own"),
+    "output is no text": (lambda c: c.words(out=c.folder / os.fsdecode(b"gr\xf6")), "no UTF-8 text"),
     "unwritable output": (lambda c: c.words(out=c.data / "in a file"), "Nothing can be written"),
     "unknown model": (lambda c: c.words("--model", "gtp-2"), "No model 'gtp-2'"),
     "unknown folder": (lambda c: c.words("--model", str(c.folder / "none")), "No model"),

@@ -41,9 +41,28 @@ def check_out(out: Path, inputs: list[Path], overwrite: bool, resume: bool) -> N
         raise ValueError(
             f"{str(work)!r} holds a run that was stopped: add --resume to go on with it, or --overwrite to start anew."
         )
+    if work.exists() and not is_ours(work):
+        raise ValueError(
+            f"{str(work)!r} is no folder of this command, but a run would work there and delete what it holds: name "
+            "another --out."
+        )
+    if out.is_symlink() or out.is_mount():
+        raise ValueError(
+            f"--out {str(out)!r} is a link or a disk of its own, which no new folder can replace: name a folder in it."
+        )
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:  # a model cannot be saved there
+        raise ValueError(f"--out {str(out)!r} has a name that is no UTF-8 text: name another.") from None
     parent = next(p for p in out.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise PermissionError(f"Nothing can be written in {str(parent)!r}: name another place with --out.")
+
+
+def is_ours(work: Path) -> bool:
+    """Whether a folder is that of a run: it has a run's files, or nothing but what a killed process leaves."""
+    names = {path.name for path in work.iterdir()} if work.is_dir() else {"a file"}
+    return bool(names & {CHECKPOINT, RUN}) or all(name.startswith(".") for name in names)
 
 
 def begin(out: Path, run: dict, resume: bool) -> tuple[Path, bool]:
