@@ -35,13 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter of a label shows its number
             stream.reconfigure(errors="backslashreplace")
-    # Imported only now: `--help` and a misspelled option need no PyTorch.
-    command = importlib.import_module(f"course_utils.cli.{options.command}")
+    trains = options.command == "finetune"
+    again = "; if its folder is not there yet, the same command with --resume goes on" if trains else ""
     try:
-        return command.run(options)
+        # Imported only now: `--help` and a misspelled option need no PyTorch. It takes seconds, and Ctrl-C may come.
+        return importlib.import_module(f"course_utils.cli.{options.command}").run(options)
     except BrokenPipeError:  # whoever read the output, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if trains:
+            print(f"finetune: stopped, for nobody reads what it prints{again}.", file=sys.stderr)
+        return 2 if trains else 0
     except (OSError, ValueError, FloatingPointError) as error:
         from course_utils.cli.show import is_first, printable
 
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{options.command}: {printable(explain(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\n{options.command}: stopped.", file=sys.stderr)
+        print(f"\n{options.command}: stopped{again}.", file=sys.stderr)
         return 130
 
 

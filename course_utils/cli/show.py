@@ -41,7 +41,10 @@ def say_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object
         table.add_column(Text(printable(name)), justify="right" if i else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    console = Console(markup=False, highlight=False, emoji=False)
+    with console.capture() as drawn:  # printed by itself, it would end the process where the pipe is closed
+        console.print(table)
+    print(drawn.get(), end="", flush=True)
 
 
 def show_score(score: dict) -> str:
