@@ -46,7 +46,7 @@ def check_out(out: Path, inputs: list[Path], overwrite: bool, resume: bool) -> N
             f"{str(work)!r} is no folder of this command, but a run would work there and delete what it holds: name "
             "another --out."
         )
-    if out.is_symlink() or out.is_mount():
+    if out.is_symlink() or os.path.ismount(out):
         raise ValueError(
             f"--out {str(out)!r} is a link or a disk of its own, which no new folder can replace: name a folder in it."
         )
@@ -91,7 +91,7 @@ def read_run(out: Path) -> dict:
     """The choices of a stopped run; none where there is no such run. Raises ValueError for a damaged file."""
     path = unfinished(out) / RUN
     try:
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError:
         raise ValueError(f"{str(path)!r} is damaged: add --overwrite to start anew.") from None
 
@@ -122,7 +122,7 @@ def finish(work: Path, out: Path) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a dict as JSON, whole or not at all."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with replace_safely(path) as temporary:
-        temporary.write_text(
-            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        # A file's name need not be UTF-8: what cannot be encoded becomes \udc80 to \udcff, as JSON writes it, too.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
