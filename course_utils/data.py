@@ -7,6 +7,7 @@ import difflib
 import functools
 import html
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -127,8 +128,8 @@ def strip_footer(text: str) -> str:
 
 
 def plain_label(label: str) -> str:
-    """The label in lower case and with single blanks: what two spellings of one label have in common."""
-    return " ".join(label.split()).casefold()
+    """The label in lower case, with single blanks and each accent one with its letter: what its spellings share."""
+    return unicodedata.normalize("NFC", " ".join(label.split()).casefold())
 
 
 def mend_label(label: str, known: Sequence[str]) -> str | None:
