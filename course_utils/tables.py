@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+JSON_LINES = (".jsonl", ".ndjson", ".json")  # endings of files with one JSON object a line
 LONGEST_HEADER = 100_000  # characters in which a separator is looked for
 LONGEST_CELL = 1_000_000  # characters; more is nearly always a quote that was opened and never closed
 # How files begin that some programs call data, and what they are.
@@ -49,7 +50,7 @@ def read_table(
         else:
             check_codec(encoding)
             check_text(path, encoding)
-            read = read_json_lines if kind in (".jsonl", ".ndjson", ".json") else read_delimited
+            read = read_json_lines if kind in JSON_LINES else read_delimited
             columns, notes = read(path, wanted, encoding)
     if not columns[text]:
         raise ValueError(f"{name_of(path)} has column names but no rows: there is nothing to learn from.")

@@ -17,11 +17,11 @@ from torch.nn import functional as F
 
 from course_utils.architecture import context_length
 from course_utils.checkpoints import replace_safely
-from course_utils.data import MAX_TOKENS, clean_text
+from course_utils.data import clean_text
 from course_utils.devices import pick_device
 from course_utils.evaluation import predict_logits
 from course_utils.models import load_fine_tuned
-from course_utils.tables import check_codec, read_table
+from course_utils.tables import JSON_LINES, check_codec, read_table
 
 CHUNK = 1024  # texts that are tokenized, sorted by length and labelled together
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -33,26 +33,27 @@ def run(options: Namespace) -> int:
     out = Path(options.out) if options.out else None
     if out and out.exists() and not options.overwrite:
         raise ValueError(f"--out {str(out)!r} exists: name another file, or add --overwrite to replace it.")
-    if out and (out.is_dir() or not out.absolute().parent.is_dir()):
+    if out and ((out.exists() and not out.is_file()) or not out.absolute().parent.is_dir()):
         raise ValueError(f"--out {str(out)!r} is no place for a file: name a file in a folder that is there.")
     if out and options.file != "-" and out.resolve() == Path(options.file).resolve():
         raise ValueError("--out is the file of texts itself, which it would replace: name another.")
     model, tokenizer = load_fine_tuned(options.folder)
     model = model.to(pick_device())
     training = training_facts(options.folder)
-    limit = min(training.get("max_tokens", MAX_TOKENS), context_length(model))
+    limit = min(training.get("max_tokens", tokenizer.model_max_length), context_length(model))
     if options.file == "-":
         check_codec(options.encoding)
         if hasattr(sys.stdin, "reconfigure"):
             # As in a file, a byte-order mark in front, which Windows puts there, is no part of the first text.
-            sys.stdin.reconfigure(encoding="utf-8-sig" if options.encoding in ("utf-8", "utf8") else options.encoding)
+            is_utf8 = options.encoding.lower() in ("utf-8", "utf8")
+            sys.stdin.reconfigure(encoding="utf-8-sig" if is_utf8 else options.encoding)
         chunks = chunks_of_stream(sys.stdin)
     else:
         column = options.text_column or training.get("text_column", "text")
         table, _ = read_table(options.file, column, None, options.encoding)
         rows = table["text"]
         chunks = (rows.iloc[start : start + CHUNK].tolist() for start in range(0, len(rows), CHUNK))
-    kind = options.to or ("jsonl" if out and out.suffix == ".jsonl" else "csv")
+    kind = options.to or ("jsonl" if out and out.suffix.lower() in JSON_LINES else "csv")
     empty = 0
     with open_output(out) as file:
         write = Writer(file, list(model.config.id2label.values()), kind)
