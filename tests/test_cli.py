@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from course_utils import report
 from course_utils.cli import finetune, main, measure, prepare
 from course_utils.cli.arguments import build_parser
 from course_utils.cli.estimate import expected_seconds
+from course_utils.cli.folders import write_json
 from course_utils.cli.predict import harmless, label_texts
-from course_utils.data import take_per_label
+from course_utils.data import clean, take_per_label
 from course_utils.evaluation import Evaluation, predict
 from course_utils.history import FineTuneSettings
 from course_utils.models import load_classifier, load_fine_tuned
@@ -332,3 +334,73 @@ def test_the_report_fails_loudly_when_a_fact_is_missing(mine, tmp_path):
     with pytest.raises(Exception, match="verdict"):
         report.write_report(facts, tmp_path)
     assert AutoTokenizer.from_pretrained(mine).model_max_length == 24
+
+
+# --- what goes wrong late, or at a bad moment ---------------------------------------------------------------------
+
+
+def raise_this(error: type[BaseException]):
+    def stop(*_):
+        raise error
+
+    return stop
+
+
+def test_ctrl_c_while_packages_are_imported_is_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.import_module", raise_this(KeyboardInterrupt))
+    assert main(["predict", "folder", "file"]) == 130
+    assert capsys.readouterr().err.strip() == "predict: stopped."
+
+
+def test_a_training_that_ends_without_its_folder_says_so(monkeypatch, capfd):
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    for error, status in ((KeyboardInterrupt, 130), (BrokenPipeError, 2)):
+        monkeypatch.setattr(finetune, "run", raise_this(error))
+        assert main(["finetune", "data.csv", "--out", "out"]) == status
+        assert "--resume goes on" in capfd.readouterr().err
+
+
+def test_names_that_are_no_text_come_back_from_json(tmp_path):
+    facts = {"command": "finetune Gr\udcf6\udcdfe.csv", "model": "Jörg"}
+    write_json(tmp_path / "report.json", facts)
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == facts
+
+
+def test_texts_without_words_have_a_baseline_too():
+    texts, labels = ["🙂 👍", "👍 😀 🙂", "😡 👎", "👎 😢"], [0, 0, 1, 1]
+    assert measure.fitting_tfidf(texts).fit(texts, labels).predict(["🙂", "👎"]).tolist() == [0, 1]
+    assert measure.fitting_tfidf(["Where is it?", "🙂"])[0].analyzer == "word"
+
+
+def test_labels_taken_for_others_are_named():
+    before, after = pd.Series(["happy", "unhappy", " HAPPY", "?"]), pd.Series(["happy"] * 3)
+    assert prepare.describe_mended(before, after) == [
+        "Labels were taken for the nearest of --labels: 'unhappy' for 'happy' in 1 row(s)."
+    ]
+    assert prepare.describe_mended(before, after.iloc[[0, 2]]) == []
+
+
+def test_accents_are_spelled_in_two_ways():
+    assert prepare.spell_as(["Qualit\u00e4t"], pd.Series(["qualita\u0308t"])).tolist() == ["Qualit\u00e4t"]
+    rows = pd.DataFrame({"text": ["one", "two", "three"], "label": ["\u00e4", "a\u0308", "b"]})
+    assert clean(rows)[0]["label"].nunique() == 2
+
+
+def test_predict_writes_json_lines_under_each_of_their_endings_and_replaces_files_only(mine, good, tmp_path, capsys):
+    for name in ("a.JSONL", "a.ndjson", "a.json"):
+        assert main(["predict", str(mine), str(good), "--out", str(tmp_path / name)]) == 0
+        assert json.loads((tmp_path / name).read_text().splitlines()[0])["label"] in LABELS.values()
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["predict", str(mine), str(good), "--out", str(tmp_path / "pipe"), "--overwrite"]) == 2
+    assert (tmp_path / "pipe").is_fifo() and "no place for a file" in capsys.readouterr().err
+
+
+def test_a_folder_without_report_json_still_knows_where_texts_are_cut(mine, good, tmp_path, capsys):
+    answers = []
+    copy = tmp_path / "copy"
+    shutil.copytree(mine, copy)
+    for _ in range(2):
+        assert main(["predict", str(copy), str(good), "--text-column", "message"]) == 0
+        answers.append(capsys.readouterr().out)
+        (copy / "report.json").unlink(missing_ok=True)
+    assert answers[0] == answers[1]
