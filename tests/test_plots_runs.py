@@ -47,6 +47,8 @@ def test_losses_stand_beside_the_loss_of_guessing(capsys):
     assert set(figure.axes[0].lines[2].get_ydata()) == {np.log(8)}
     assert written(figure) == ["good", "burnt"] and legend(figure) == ["guessing among 8: 2.08"]
     assert figure.axes[0].get_yscale() == "linear"
+    learned = plots.plot_losses({"by heart": [2.0, 0.0]}, classes=8).axes[0]
+    assert learned.texts[0].xy[1] >= 0.05 * 2.0  # the name does not lie on the axis
     assert plots.plot_losses({"good": [2.0, 1.0]}, classes=8, log=True).axes[0].get_yscale() == "log"
 
 

@@ -98,7 +98,8 @@ def plot_losses(
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     ends = [losses[-1] for losses in runs.values()]
     if not log and np.isfinite(ends).all():
-        ends = spread(ends, 0.07 * max(map(max, runs.values())))  # so that no name covers another
+        top = max(map(max, runs.values()))
+        ends = spread(np.maximum(ends, 0.05 * top), 0.07 * top)  # no name covers another, or lies on the axis
     for style, (name, losses), end in zip(styles(len(runs)), runs.items(), ends, strict=True):
         axes.plot(np.arange(1, len(losses) + 1), losses, **style, markersize=4)
         beside = {"textcoords": "offset points", "va": "center", "bbox": BEHIND, "color": style["color"]}
