@@ -20,13 +20,18 @@ class MeanPooling:
     def forward(self, input_ids, attention_mask=None, labels=None, **options):
         """Take ids (batch, length), padded on the right; return an output with `logits` (batch, classes).
 
-        With `labels` (batch,), class ids, the output has their mean cross-entropy in nats as its `loss`.
+        With `labels` (batch,), class ids, the output has their mean cross-entropy in nats as its `loss`. Where the
+        config names another `problem_type`, such as "multi_label_classification", it is transformers' loss for that.
         """
         states = self.base_model(input_ids, attention_mask=attention_mask, **options).last_hidden_state
         real = (input_ids != self.config.pad_token_id).unsqueeze(-1)
         mean = (states * real).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         logits = self.score(mean)
-        loss = None if labels is None else F.cross_entropy(logits, labels)
+        loss = None
+        if labels is not None and self.config.problem_type in (None, "single_label_classification"):
+            loss = F.cross_entropy(logits, labels)
+        elif labels is not None:
+            loss = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
         return SequenceClassifierOutputWithPast(loss=loss, logits=logits)
 
 

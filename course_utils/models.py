@@ -255,11 +255,14 @@ def save_classifier(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTok
     """Save a fine-tuned classifier with its tokenizer in the hub's folder format.
 
     LoRA's matrices are added into the body's for good, in a copy: the folder holds an ordinary model, and `model`
-    itself stays as it is.
+    itself stays as it is. The saved tokenizer reads a special token that somebody typed as text, as training did,
+    whoever loads it.
     """
     if isinstance(model, PeftModel):
         model = copy.deepcopy(model).merge_and_unload()
     model.save_pretrained(folder)
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.init_kwargs["split_special_tokens"] = tokenizer.split_special_tokens = True  # both go into the file
     tokenizer.save_pretrained(folder)
 
 

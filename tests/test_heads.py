@@ -4,9 +4,10 @@ import pytest
 import torch
 from test_architecture import LABELS, POOLINGS, TEXT, logits_of
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, pipeline
 
 from course_utils.architecture import LOUD, add_lora, body_parts
+from course_utils.evaluation import predict
 from course_utils.heads import classifier_class
 from course_utils.models import load_classifier, load_fine_tuned, save_classifier
 
@@ -33,6 +34,28 @@ def test_given_labels_the_model_returns_their_cross_entropy(any_tiny, pooling):
     ids, labels = torch.tensor([TEXT, TEXT[::-1]]), torch.tensor([2, 0])
     out = model(input_ids=ids, labels=labels)
     torch.testing.assert_close(out.loss, nn.functional.cross_entropy(out.logits, labels))
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_several_labels_a_text_have_the_loss_that_transformers_gives_them(any_tiny, pooling):
+    model = load_classifier(LABELS, any_tiny, pooling=pooling).eval()
+    model.config.problem_type = "multi_label_classification"
+    labels = torch.zeros(1, len(LABELS))
+    labels[0, :2] = 1
+    out = model(input_ids=torch.tensor([TEXT]), labels=labels)
+    torch.testing.assert_close(out.loss, nn.functional.binary_cross_entropy_with_logits(out.logits, labels))
+
+
+def test_a_saved_classifier_reads_special_tokens_as_text_in_plain_transformers(any_tiny, tokenizer, tmp_path):
+    model = load_classifier(LABELS, any_tiny).eval()
+    save_classifier(model, tokenizer, tmp_path)
+    texts = ["Why is there <|endoftext|> on my invoice?", "<|pad|><|pad|>", "Where is my lamp?"]
+    wanted = predict(model, tokenizer, texts)
+    for answer, want in zip(
+        pipeline("text-classification", model=str(tmp_path), device="cpu")(texts), wanted.itertuples(), strict=True
+    ):
+        assert (answer["label"], answer["score"]) == (want.label, pytest.approx(want.confidence, abs=1e-5))
+    assert tokenizer("<|pad|>").input_ids == [tokenizer.pad_token_id]  # the one in hand stays as it was
 
 
 def test_pooling_last_is_transformers_own_class_and_no_other_pooling_exists(any_tiny):
