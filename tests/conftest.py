@@ -1,13 +1,8 @@
-"""What all tests share: no network, few threads, small real inputs."""
+"""What all tests share: a browser, and small real inputs."""
 
 import os
 import shutil
 from pathlib import Path
-
-# Before anything imports torch or the hub's client; the kernels of the notebook tests inherit all of it.
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes on two cores: more threads would only wait
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HTTP_PROXY"] = os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # a port where nothing answers
 
 import pandas as pd
 import pytest

@@ -5,7 +5,9 @@ That every cell still gives its stored output is nbval's business: pytest collec
 
 import contextlib
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +172,19 @@ def test_nbval_passes_an_honest_copy_and_fails_one_with_a_planted_error(tmp_path
     assert good.returncode == 0, good.stdout[-2000:]
     assert bad.returncode == 1, bad.stdout[-2000:]
     assert "failed" in bad.stdout
+
+
+def test_notebooks_alone_and_from_their_own_folder_run_as_in_make_test(tmp_path):
+    """No network, and nbval finds the file that says what is not compared."""
+    for name in ("conftest.py", "pyproject.toml", "tests/nbval_sanitize.cfg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "notebooks").mkdir()
+    source = "import os\nassert os.environ['HF_HUB_OFFLINE'] == os.environ['OMP_NUM_THREADS'] == '1'\nprint('\u2248 3')"
+    stored = nbformat.v4.new_output("stream", name="stdout", text="\u2248 4\n")
+    cell = nbformat.v4.new_code_cell(source, outputs=[stored], execution_count=1)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "notebooks" / "probe.ipynb")
+    environment = {name: os.environ[name] for name in os.environ if name not in ("HF_HUB_OFFLINE", "OMP_NUM_THREADS")}
+    command = [sys.executable, "-m", "pytest", "-n", "0", "probe.ipynb"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path / "notebooks", env=environment)
+    assert done.returncode == 0, done.stdout[-2000:]
