@@ -21,7 +21,7 @@ help:
 	@echo "make clean      remove what make made"
 
 $(READY): requirements.txt requirements-models.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %s: try make PYTHON=python3.11" % sys.version.split()[0])'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15) and "Python 3.11 to 3.14 is needed (there is no PyTorch of our version for others), this is %s: try make PYTHON=python3.13" % sys.version.split()[0])'
 	$(PYTHON) -m venv .venv
 	@# The pip that comes with an older Python does not find the newest releases of some packages.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip==26.3

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import select
 import shutil
 import signal
@@ -19,6 +18,7 @@ from course_utils.checkpoints import read_progress
 from course_utils.cli import main
 from course_utils.data import take_per_label
 
+resource = pytest.importorskip("resource", reason="Windows can neither fork nor limit a process")
 ROOT = Path(__file__).resolve().parent.parent
 KILLS = 20
 
