@@ -5,6 +5,7 @@ import sys
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,6 +138,29 @@ def test_what_the_means_of_a_larger_model_are_called_is_what_they_do(few, small_
     assert buckets < mixed  # less padding
     auto, plain = build("bf16, with attention by products")
     assert auto.step is means.auto and plain.step is means.fp32
+
+
+def test_a_quick_trial_of_the_larger_models_takes_one_step_or_two(monkeypatch):
+    monkeypatch.setattr(run, "compare_ways", lambda model, ways, rows, batch, rounds: (rows / batch, rounds))
+    for piece, steps in (("smollm2", 16), ("gpt2", 32)):
+        ((whole,), (quick,)) = (run.PIECES[piece](quick).values() for quick in (False, True))
+        assert whole == (steps, 2) and quick == (2, 1)
+
+
+def test_a_folder_for_the_results_that_is_not_there_is_named_before_anything_is_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "others", "--out", str(tmp_path / "none" / "trial.json")])
+    monkeypatch.setattr(run, "run_script", lambda code: pytest.fail("measured all the same"))
+    with pytest.raises(SystemExit) as stop:
+        run.main()
+    assert stop.value.code == 2 and "there is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_peak_memory_is_in_bytes_on_every_system(monkeypatch, platform, unit):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=500_000))
+    monkeypatch.setattr(sys, "platform", platform)
+    assert ways.peak_memory() == 500_000 * unit
 
 
 def test_ratios_and_work_are_computed_from_the_runs():

@@ -173,9 +173,10 @@ def measure_mini(quick: bool) -> dict:
     return {"machine": machine, "ratios": mini["ratios"], "matmul_share": share, "gpt2-mini": mini}
 
 
-def measure_larger(model: str, batch: int) -> dict:
+def measure_larger(model: str, batch: int, quick: bool) -> dict:
     """The library's two ways beside the course's, with a larger model and few tickets."""
-    return {model: compare_ways(model, ["course", "trainer", "trainer_tuned"], 256, batch, 2)}
+    rows, rounds = (2 * batch, 1) if quick else (256, 2)
+    return {model: compare_ways(model, ["course", "trainer", "trainer_tuned"], rows, batch, rounds)}
 
 
 def measure_all_means(quick: bool) -> dict:
@@ -196,9 +197,9 @@ PIECES = {
     "mini": measure_mini,
     "means": measure_all_means,
     "others": lambda quick: {"others": run_script(["-c", OTHERS])},
-    "smollm2": lambda quick: measure_larger("smollm2", 16),
+    "smollm2": lambda quick: measure_larger("smollm2", 16, quick),
     "smollm2-means": measure_larger_means,
-    "gpt2": lambda quick: measure_larger("gpt2-shape", 8),
+    "gpt2": lambda quick: measure_larger("gpt2-shape", 8, quick),
     "precisions": lambda quick: {"precisions": compare_precisions(*((2, 64, 1) if quick else (5, 1024, 3)))},
     "growth": lambda quick: {"growth": measure_growth([64, 128] if quick else [1_000, 10_000, 100_000])},
 }
@@ -213,6 +214,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.pieces) - set(PIECES):
         parser.error(f"there is no piece {', '.join(sorted(unknown))}: choose of {', '.join(PIECES)}")
+    if not options.out.parent.is_dir():
+        parser.error(f"there is no folder {options.out.parent}: make it first, or name another file with --out")
     results = json.loads(options.out.read_text()) if options.out.exists() else {}
     for name in options.pieces or PIECES:
         results |= PIECES[name](options.quick)

@@ -10,7 +10,6 @@ Four ways to do the same job: one epoch over the same tickets with the same weig
 
 import json
 import math
-import resource
 import sys
 import tempfile
 import time
@@ -139,12 +138,24 @@ def count_matrices(network) -> int:
     return sum(p.numel() for p in body_parts(network).blocks.parameters() if p.ndim == 2)
 
 
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource  # Windows has no such module
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+
+
 def measure(way: str, model: str, rows: int, batch: int, seed: int) -> dict:
     """Train once; seconds, peak memory of this process in MiB, macro-F1 on the validation split, real tokens."""
     tokenizer = load_tokenizer("gpt2-mini" if model == "gpt2-shape" else model)
     train, validation = load_data(tokenizer, rows)
     network, seconds = WAYS[way](model, train, tokenizer, batch, seed)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_memory() / 2**20
     network.config.use_cache = False
     scored = validation if model == "gpt2-mini" else validation.select(range(64))
     return {
