@@ -47,7 +47,7 @@ def test_live_and_at_once_give_the_same_numbers(make_run):
     at_once, live = make_run(steps=12, validate_every=4, dropout=0.1), make_run(steps=12, validate_every=4, dropout=0.1)
     at_once.run()
     live.start()
-    assert live.wait(30)
+    assert live.wait(60)
     assert live.history.loss == at_once.history.loss
     assert live.history.learning_rate == at_once.history.learning_rate
     assert [row["macro_f1"] for row in live.history.validations] == [
@@ -227,10 +227,10 @@ def test_stop_is_obeyed_at_once_and_leaves_no_thread(make_run, paused):
     if paused:
         run.pause()
         wait_for(lambda: run.state == "paused")
-    start = time.monotonic()
     run.stop()
-    assert run.wait(5)
-    assert time.monotonic() - start < 2  # on a busy machine; most of 100,000 steps would take minutes
+    steps = len(run.history.loss)
+    assert run.wait(60)
+    assert len(run.history.loss) <= steps + 1  # of 100,000: the step in hand may be at its end
     assert run.state == "stopped"
     assert all(thread.name != "live training" for thread in threading.enumerate())
 
@@ -258,7 +258,7 @@ def test_a_diverged_and_a_broken_run_say_so_in_a_sentence(make_run):
     broken = make_run(steps=30)
     broken.train = broken.train.remove_columns("input_ids")
     broken.start()
-    broken.wait(10)
+    assert broken.wait(60)
     assert broken.state == "failed"
     assert describe_run(broken).startswith("The run failed. ")
 

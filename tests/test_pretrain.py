@@ -309,7 +309,7 @@ def test_the_command_says_what_is_wrong_in_one_line(corpus, tmp_path, monkeypatc
 def test_two_processes_share_the_steps(corpus, tmp_path):
     """torchrun with two CPU processes must give the losses that one process gives."""
     alone = run(corpus, tmp_path / "one")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29717"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = [f"--{k.replace('_', '-')}={v}" for k, v in vars(SETTINGS).items() if v]
     command += ["-m", "course_utils.pretrain", "--corpus", corpus, "--out", tmp_path / "two", "--work", tmp_path / "w2"]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}

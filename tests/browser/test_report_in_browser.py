@@ -11,6 +11,11 @@ from course_utils.report import write_report
 from tests.test_report import EVIL, soiled_facts
 
 OPEN_POLICY = "<meta>"  # in the place of the policy that forbids scripts: then escaping alone has to do
+PROBE = """() => {
+    const script = document.createElement('script');
+    script.textContent = "console.log('ours')";
+    document.body.append(script);
+}"""
 
 
 class Visit:
@@ -46,11 +51,13 @@ def open_report(browser, folder, without_policy: bool = False) -> Visit:
 @pytest.mark.parametrize("without_policy", [False, True], ids=["as it is", "by escaping alone"])
 def test_no_script_runs_and_no_request_leaves_the_machine(browser, tmp_path, without_policy):
     visit = open_report(browser, tmp_path, without_policy)
-    assert visit.dialogs == [] and visit.errors == []
     assert visit.page.evaluate("document.scripts.length") == 0
     outside = [url for url in visit.asked if not url.startswith(("data:", tmp_path.as_uri()))]
     assert outside == [] and len([url for url in visit.asked if url.startswith("file:")]) == 1
     assert visit.page.locator("td.quoted").first.inner_text() == "A text" + EVIL
+    visit.page.evaluate(PROBE)  # its line comes after all others, so what was on its way is there as well
+    assert visit.sees_error("ours" if without_policy else "Content Security Policy")
+    assert visit.dialogs == [] and len(visit.errors) == 1
 
 
 def test_the_policy_stops_a_script_that_got_in_all_the_same(browser, tmp_path):
