@@ -39,7 +39,13 @@ def check_cross_entropy(cross_entropy) -> str:
     log_shares, own = logits.log_softmax(dim=1), (torch.arange(3), labels)
     rows = -log_shares[own]
     right = rows.mean()
+    peaks, shifted = logits.max(dim=1).values, logits - logits.max(dim=1, keepdim=True).values
+    flat = logits - peaks  # what comes out where keepdim is forgotten, in one place or two
+    aside = "a number of each row is spread over the columns: keepdim=True keeps it beside its row"
     mistakes = [
+        (-flat.log_softmax(dim=1)[own].mean(), aside),
+        (-(shifted - shifted.exp().sum(dim=1).log())[own].mean(), aside),
+        (-(flat - flat.exp().sum(dim=1).log())[own].mean(), aside),
         (rows, "you return one loss for each row: take their mean"),
         (rows.sum(), "you return the sum of the rows' losses: divide by their number, or take the mean"),
         (-right, "the sign is wrong: the loss is *minus* the log of the true class's probability"),
@@ -64,7 +70,11 @@ def check_cross_entropy(cross_entropy) -> str:
         "logarithm of a quotient, which may be 0: log(a / b) is log a - log b.",
     )
     large = same(result, 500.65663, 1e-3)
-    require(large, "right for small logits, not for large ones: subtract the largest of *each row*, not of the batch.")
+    require(
+        large,
+        "right for small logits, not for large ones: [1000, 0] with label 1 costs 1000. A clamp, or a small number "
+        "added inside the logarithm, caps that: leave it out, and write log(a / b) as log a - log b.",
+    )
     made = ready_made(cross_entropy.function)
     require(not made, f"the number is right, but made by {', '.join(made)}: use exp, sum and log only.")
     return "right at any size. This is what F.cross_entropy does, and why it wants logits and not probabilities."
@@ -107,7 +117,7 @@ def check_train_on(train_on) -> str:
     ]
     hint_at_known(weight, mistakes, 1e-6)
     kept = any(isinstance(loss, torch.Tensor) for loss in losses)
-    require(not kept, "you keep the loss tensors, and with them the memory of every forward pass: store loss.item().")
+    require(not kept, "you keep tensors (which hold the memory of a forward pass, unless detached): store loss.item().")
     plain = same(weight, right, 1e-6)
     require(plain, "the weights are not those of one plain step a batch: forward, backward, step, zero_grad.")
     told = f"the weights are right; the losses before each step are {round_all(right_losses)}"
@@ -150,6 +160,7 @@ def check_stop_early(stop_early) -> str:
     hint_at_known(result, mistakes)
     require(result == (2, 4), f"for {dips} and patience 2 it should return (2, 4), not {shown(result)}.")
     ties = stop([0.5, 0.5, 0.5, 0.5], 2)
+    require(ties != (1, 2), "the first epoch is a best, not one without: let the count of those begin after it.")
     require(
         ties == (1, 3),
         f"four equal scores and patience 2 give (1, 3): an equal score is no best; yours: {shown(ties)}.",

@@ -19,16 +19,19 @@ def clamps(logits, labels):
     return naive(logits.clamp(-20, 20), labels)
 
 
-def logarithm_of_a_quotient(logits, labels):
+def without_keepdim(logits, labels, largest=False, total=False):
+    shifted = logits - logits.max(dim=1, keepdim=largest).values
+    return -(shifted - shifted.exp().sum(dim=1, keepdim=total).log())[torch.arange(len(labels)), labels].mean()
+
+
+def logarithm_of_a_quotient(logits, labels, added=0.0):
     powers = (logits - logits.max(dim=1, keepdim=True).values).exp()
     probabilities = powers / powers.sum(dim=1, keepdim=True)
-    return -probabilities[torch.arange(len(labels)), labels].log().mean()
+    return -(probabilities[torch.arange(len(labels)), labels] + added).log().mean()
 
 
 def forgets_to_return(logits, labels):
-    shifted = logits - logits.max(dim=1, keepdim=True).values
-    log_probabilities = shifted - shifted.exp().sum(dim=1, keepdim=True).log()
-    -log_probabilities[torch.arange(len(labels)), labels].mean()
+    naive(logits, labels)
 
 
 def uses_the_library(logits, labels):
@@ -172,12 +175,12 @@ def steps_before_backward(model, batches, optimizer):
     return losses
 
 
-def stop(scores, patience, first=1, ties=False, extra=0, previous=False, in_a_row=True):
+def stop(scores, patience, first=1, ties=False, extra=0, previous=False, in_a_row=True, from_first=False):
     best, waited = 0, 0
     for i, score in enumerate(scores):
         if i and (score > scores[best] or (ties and score == scores[best])):
             best, waited = i, 0 if in_a_row else waited
-        elif i:
+        elif i or from_first:
             waited = 0 if previous and score > scores[i - 1] else waited + 1
         if waited >= patience + extra:
             return best + first, i + first
@@ -234,6 +237,10 @@ WRONG = {
         (naive, "shift each row first"),
         (shifts_by_the_batch, "shift each row first"),
         (clamps, "not for large ones"),
+        (lambda logits, labels: logarithm_of_a_quotient(logits, labels, 1e-9), "added inside the logarithm"),
+        (without_keepdim, "keepdim=True"),
+        (lambda logits, labels: without_keepdim(logits, labels, total=True), "keepdim=True"),
+        (lambda logits, labels: without_keepdim(logits, labels, largest=True), "keepdim=True"),
         (lambda logits, labels: library(logits, labels, "none"), "take their mean"),
         (lambda logits, labels: library(logits, labels, "sum"), "divide by their number"),
         (lambda logits, labels: -library(logits, labels), "sign is wrong"),
@@ -246,6 +253,7 @@ WRONG = {
         (without_zero_grad, "zero_grad() in every turn"),
         (zeroed_too_early, "have not moved"),
         (keeps_tensors, "loss.item()"),
+        (lambda *given: list(torch.tensor([plain_step(given[0], *b, given[2]) for b in given[1]])), "unless detached"),
         (returns_in_the_loop, "it should return 2 losses"),
         (steps_once_at_the_end, "steps once, at the end"),
         (steps_after_the_loop, "only the last batch"),
@@ -273,6 +281,7 @@ WRONG = {
         (lambda scores, patience: stop(scores, patience)[0], "returned an int, 2, for"),
         (lambda scores, patience: (5, 5), "not (5, 5)"),
         (lambda scores, patience: stop(scores, patience, ties=True), "equal score"),
+        (lambda scores, patience: stop(scores, patience, from_first=True), "the first epoch is a best"),
         (lambda scores, patience: stop(scores, patience, in_a_row=False), "in a row"),
         (needs_the_stop, "scores run out"),
         (
