@@ -16,6 +16,8 @@ from test_notebooks import run as execute
 
 from course_utils.data import QUEUES
 from course_utils.evaluation import Evaluation
+from course_utils.models import load_classifier
+from course_utils.pipeline import make_optimizer
 from course_utils.results import read_results, summarize
 
 
@@ -39,6 +41,28 @@ def test_what_is_written_in_lesson_5_works_on_the_real_classifier(monkeypatch):
     losses = [float(loss.strip("≈, \n")) for loss in said["use-train_on"].split(":")[1].split(",")]
     assert len(losses) == 5 and losses[-1] < losses[0]
     assert "the same as fine_tune: True" in said["use-stop_early"]
+
+
+def test_a_loop_of_lesson_5_may_call_what_every_model_has():
+    """model.train() and model.zero_grad() are right in a loop, and the check says so; the next cell must bear them."""
+
+    def train_on(model, batches, optimizer):
+        model.train()
+        losses = []
+        for x, y in batches:
+            model.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    batch = {"input_ids": torch.arange(40).view(8, 5), "labels": torch.arange(8)}
+    scope = {"train_on": train_on, "batch": batch, "device": "cpu", "QUEUES": QUEUES}
+    scope |= {"load_classifier": load_classifier, "make_optimizer": make_optimizer}
+    source = next(cell.source for cell in read(LESSONS[4]).cells if cell.id == "use-train-on")
+    assert "losses of the classifier in your loop: " in execute(source, scope)
+    assert "logits" in scope["model"](batch["input_ids"])  # the hook is gone
 
 
 def test_what_is_written_in_lesson_6_works_on_an_evaluation(monkeypatch):
