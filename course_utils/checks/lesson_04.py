@@ -24,6 +24,7 @@ def check_cosine_factor(cosine_factor) -> str:
         ((1 - wave) / 2, "the factor rises after the warm-up: it is 1 *plus* the cosine, halved"),
         (1 - progress, "after the warm-up this is a straight line, the linear schedule: take the cosine of progress"),
         (np.cos(np.pi * progress / 2), "that is a quarter of a wave: take the cosine of pi times progress"),
+        (1 - (progress == 1), "progress is 0 until it jumps to 1: divide with /, for // throws the fraction away"),
     ]
     hint_at_known(factors[10:], mistakes)
     require(same(factors[0], 0), "at step 0 the factor should be 0: during warm-up it is step / warmup.")
@@ -32,7 +33,8 @@ def check_cosine_factor(cosine_factor) -> str:
     require(same(factors[100], 0), "at the end the factor should be 0: progress is (step - warmup) / (steps - warmup).")
     right = [*up, *(1 + wave) / 2]
     wrong = next((step for step in range(101) if not same(factors[step], right[step])), 0)
-    require(wrong == 0, f"of 100 steps with 10 of warm-up, step {wrong} should have {right[wrong]:.3f}.")
+    told = f"step {wrong} should have {right[wrong]:.5f}, yours has {factors[wrong]:.5f}"
+    require(wrong == 0, f"of 100 steps with 10 of warm-up, {told}.")
     require(same(cosine_factor(4, 8, 2), 0.75), "right for 100 steps, not for 8 with 2 of warm-up: use the arguments.")
     return "0 at the start, 1 after the warm-up, a half in the middle of what follows, 0 at the end."
 
@@ -74,6 +76,10 @@ def check_accumulate(accumulate) -> str:
     require(bool(passes), "the model is never called: give it each batch's input_ids.")
     require("backward" in passes, "no gradient was computed: call backward() on the loss of each batch.")
     require(result is not None, "the gradient is gone in the end: do not reset it inside the function.")
+    outside = passes == ["forward 6", "forward 2", "forward 1", "backward"]
+    require(not outside, "only the last batch goes backward: call backward() for each batch, inside the loop.")
+    shared = same(result, (before + weighted(6, 2, 1)) / 9, 1e-6)
+    require(not shared, "right from a gradient of 0, but you divide what was in .grad before, too: scale each loss.")
     mistakes = [
         (weighted(1, 1, 1), "the losses are not scaled: a sum of means is not the mean over all rows"),
         (
@@ -127,7 +133,7 @@ def check_training_megabytes(training_megabytes) -> str:
         3.2: "frozen parameters are held too: count each of them once",
         2.0: "you count the parameters alone: trainable ones have a gradient and two moments besides",
         2.8: "you count parameters and gradients; AdamW keeps two moments besides",
-        3.6: "AdamW keeps two moments for each trainable parameter, not one",
+        3.6: "you hold three numbers for a trainable one: itself, its gradient and AdamW's two moments make four",
         1.1: "these are millions of numbers: each takes p.element_size() bytes",
         4.4e6: "these are bytes: divide by a million",
         4.4e6 / 2**20: "you divide by 2 to the 20th; here a MB is a million bytes",

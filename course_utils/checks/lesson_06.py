@@ -36,13 +36,14 @@ def check_precision_recall(precision_recall) -> str:
 @exercise("one number, the accuracy", number)
 def check_accuracy_on_surest(accuracy_on_surest) -> str:
     """`accuracy_on_surest(probabilities, true, share)`: accuracy where the model is most confident."""
-    sure = np.array([0.75, 0.97, 0.6, 0.9, 0.66, 0.93, 0.55, 0.86, 0.82, 0.7])
-    right = np.array([0, 1, 0, 1, 1, 0, 0, 1, 1, 0], dtype=bool)
-    predicted = np.arange(10) % 2
+    sure = np.array([0.86, 0.93, 0.6, 0.97, 0.66, 0.9, 0.75, 0.82, 0.55, 0.7])
+    right = np.array([1, 0, 0, 1, 1, 1, 0, 1, 0, 0], dtype=bool)
+    predicted = np.array([1, 1, 0, 0, 1, 0, 1, 0, 1, 0])
     probabilities = np.where(np.arange(2) == predicted[:, None], sure[:, None], 1 - sure[:, None])
     true = np.where(right, predicted, 1 - predicted)
     result = accuracy_on_surest(probabilities.copy(), true.copy(), 0.5)
     mistakes = {
+        0.0: "you sort the answers and leave `true` in its old order: take both at the same positions",
         0.2: "you take the least sure half: sort so that the highest confidence comes first",
         0.4: "you count the right ones among the surest half but divide by all tickets: divide by those that were kept",
         0.5: "that is the accuracy on all tickets: keep only the surest half",
@@ -53,9 +54,9 @@ def check_accuracy_on_surest(accuracy_on_surest) -> str:
     }
     hint_at_known(result, mistakes)
     require(same(result, 0.8), f"in the example, 4 of the 5 surest answers are right, 0.8; yours is {result:.2f}.")
-    shares = [accuracy_on_surest(probabilities.copy(), true.copy(), share) for share in (0.1, 0.2, 0.26, 1)]
+    shares = [accuracy_on_surest(probabilities.copy(), true.copy(), share) for share in (0.1, 0.2, 0.24, 0.26, 1)]
     require(
-        same(shares, [1, 0.5, 2 / 3, 0.5]),
+        same(shares, [1, 0.5, 0.5, 2 / 3, 0.5]),
         "right for a half, not for other shares: keep round(share * n) of the tickets.",
     )
     return "the surest half is right more often than the whole, which is what makes abstaining worth while."

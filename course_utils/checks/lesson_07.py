@@ -27,6 +27,8 @@ def check_diverged_since(diverged_since) -> str:
     require(equal == 0, "a mean of exactly 1.5 times the first one is not above it: such a run gives 0.")
     require(diverged_since([2.0, 1.5, 1.0], 2) == 0, "a run that never diverges gives 0.")
     require(diverged_since([2.0, 1.9], 3) == 0, "a run shorter than the window has no mean of it yet: that gives 0.")
+    at_the_end = diverged_since([1.0, 1.0, 1.0, 3.0], 2)
+    require(at_the_end == 4, "in [1, 1, 1, 3] the last mean, of 1 and 3, is above 1.5: look at that one as well.")
     three = diverged_since([1.0, 1.0, 1.0, 2.0, 1.2, 2.2], 3)
     require(three == 6, "right for a window of 2, not for one of 3: use the window that is given.")
     return "the mean waits for proof. A smaller window would be quicker, and cry wolf more often."

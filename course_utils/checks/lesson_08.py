@@ -23,6 +23,8 @@ def check_cost_of_patience(cost_of_patience) -> str:
     }
     hint_at_known(result, mistakes)
     require(same(result, 0.3), f"for {losses} and patience 2 it is 1.4 - 1.1 = 0.3, not {result:g}.")
+    first = same(cost_of_patience([1.0, 2.0, 0.5], 2), 0)
+    require(first, "the first loss is a best, not one without: let the count of those begin after it.")
     neighbours = same(cost_of_patience([3.0, 1.0, 2.0, 1.5, 0.5], 2), 0)
     require(not neighbours, "you compare each loss with the one before: a new best is lower than *all* before it.")
     in_a_row = same(cost_of_patience([2.0, 2.1, 1.9, 2.0, 1.8, 1.7], 2), 0)
@@ -124,8 +126,9 @@ def check_smooth_targets(smooth_targets) -> str:
         ([0.2, 0.2, 0.4, 0.2], "e is what is spread, and 1 - e what stays: yours has them the other way round"),
     ]
     hint_at_known(result[0], mistakes)
-    right = same(result, [[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]])
-    require(right, f"for labels 2 and 0 of 4, e = 0.2, row 1 is 0.05, 0.05, 0.85, 0.05; yours {round_all(result[0])}.")
+    for row, wanted in enumerate([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]):
+        told = f"row {row + 1} is {', '.join(map(str, wanted))}; yours {round_all(result[row])}"
+        require(same(result[row], wanted), f"for labels 2 and 0 of 4, e = 0.2, {told}.")
     eight = same(smooth_targets(torch.tensor([1]), 8, 0.1), [[0.0125, 0.9125, *[0.0125] * 6]])
     require(eight, "right for 4 classes and e = 0.2, not for 8 and 0.1: use `classes` and `e` as given.")
     return "every class keeps a little, so no logit has to run away to infinity."

@@ -72,6 +72,18 @@ def resets(model, batches):
         (mean_loss(model, batch) * len(batch["labels"]) / rows).backward()
 
 
+def backward_outside_the_loop(model, batches):
+    for batch in batches:
+        loss = mean_loss(model, batch) * len(batch["labels"]) / 9
+    loss.backward()
+
+
+def divides_the_gradient(model, batches):
+    sum_over_rows(model, batches)
+    for parameter in model.parameters():
+        parameter.grad /= sum(len(batch["labels"]) for batch in batches)
+
+
 def resets_at_the_start(model, batches):
     model.zero_grad()
     rows = sum(len(batch["labels"]) for batch in batches)
@@ -128,8 +140,8 @@ def trainable_only(model):
     return sum(4 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad) / 1e6
 
 
-def no_moments(model):
-    return sum((1 + p.requires_grad) * p.numel() * p.element_size() for p in model.parameters()) / 1e6
+def no_moments(model, besides=1):
+    return sum((1 + besides * p.requires_grad) * p.numel() * p.element_size() for p in model.parameters()) / 1e6
 
 
 def counts_numbers(model):
@@ -152,7 +164,9 @@ WRONG = {
         (after(lambda x: (1 - math.cos(math.pi * x)) / 2), "*plus* the cosine"),
         (after(lambda x: 1 - x), "straight line"),
         (after(lambda x: math.cos(math.pi * x / 2)), "quarter of a wave"),
-        (after(lambda x: (1 + math.cos(math.pi * x)) ** 2 / 4), "step 11 should have"),
+        (after(lambda x: (1 + math.cos(math.pi * x)) ** 2 / 4), "step 11 should have 0.99970, yours has 0.99939"),
+        (after(lambda x: (1 + math.cos(math.pi * (x // 1))) / 2), "divide with /"),
+        (after(lambda x: round((1 + math.cos(math.pi * x)) / 2, 2)), "yours has 1.00000"),
         (warmup_from_one, "at step 0"),
         (lambda step, steps, warmup: step / steps, "during warm-up"),
         (fixed_sizes, "use the arguments"),
@@ -163,7 +177,9 @@ WRONG = {
         (weighed_by_tokens, "not by its tokens"),
         (mean_of_means, "its share of the rows"),
         (sum_over_rows, "divide by their number"),
-        (resets, "only the last batch"),
+        (resets, "do not reset it in between"),
+        (backward_outside_the_loop, "inside the loop"),
+        (divides_the_gradient, "scale each loss"),
         (resets_at_the_start, "what was in .grad before is gone"),
         (resets_and_does_not_scale, "not scaled"),
         (no_backward, "call backward()"),
@@ -179,6 +195,7 @@ WRONG = {
         (all_times_four, "once, not four times"),
         (trainable_only, "are held too"),
         (no_moments, "two moments besides"),
+        (lambda model: no_moments(model, besides=2), "three numbers for a trainable one"),
         (counts_numbers, "element_size"),
         (in_mebibytes, "a million bytes"),
         (lambda model: in_mebibytes(model) * 2**20, "these are bytes"),

@@ -39,6 +39,11 @@ def by_the_true_class(probabilities, true, share):
     return surest(probabilities, true, share, probabilities[np.arange(len(true)), true])
 
 
+def true_in_its_old_order(probabilities, true, share):
+    kept = np.argsort(-probabilities.max(axis=1))[: round(share * len(true))]
+    return (probabilities[kept].argmax(axis=1) == true[: len(kept)]).mean()
+
+
 def divided_by_all(probabilities, true, share):
     return surest(probabilities, true, share) * share
 
@@ -83,7 +88,12 @@ WRONG = {
             lambda probabilities, true, share: surest(probabilities, true, share, keep=int(share * len(true))),
             "keep round(share * n)",
         ),
-        (lambda probabilities, true, share: 0.0, "4 of the 5"),
+        (
+            lambda probabilities, true, share: surest(probabilities, true, share, keep=int(np.ceil(share * len(true)))),
+            "keep round(share * n)",
+        ),
+        (true_in_its_old_order, "`true` in its old order"),
+        (lambda probabilities, true, share: 0.3, "4 of the 5"),
         (lambda probabilities, true, share: 5 * surest(probabilities, true, share), "four are right"),
         (lambda probabilities, true, share: 100 * surest(probabilities, true, share), "per cent"),
     ],

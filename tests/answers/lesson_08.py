@@ -4,10 +4,10 @@ import torch
 from torch.nn import functional as F
 
 
-def seen(losses, patience, better=lambda loss, best: loss < best):
+def seen(losses, patience, better=lambda loss, best: loss < best, counted_from=2):
     """The losses up to the stop."""
     best, waited = losses[0], 0
-    for count, loss in enumerate(losses[1:], start=2):
+    for count, loss in enumerate(losses[counted_from - 1 :], start=counted_from):
         best, waited = (loss, 0) if better(loss, best) else (best, waited + 1)
         if waited == patience:
             return losses[:count]
@@ -109,6 +109,7 @@ WRONG = {
         (lambda losses, patience: cost(losses, patience + 1), "waits for a third"),
         (lambda losses, patience: len(seen(losses, patience)), "it is 1.4 - 1.1"),
         (neighbours, "with the one before"),
+        (lambda losses, patience: min(seen(losses, patience, counted_from=1)) - min(losses), "first loss is a best"),
         (never_in_a_row, "in a row"),
         (against_the_rest, "costs 0"),
         (lambda losses, patience: cost(losses, 2), "use `patience`"),
@@ -122,6 +123,7 @@ WRONG = {
         (lambda labels, classes, e: F.one_hot(labels, classes) + e / classes, "sums to 1.2"),
         (lambda labels, classes, e: F.one_hot(labels, classes).T * 0.8 + 0.05, "the shape (2, 4)"),
         (lambda labels, classes, e: torch.full((2, classes), 1 / classes), "0.05, 0.05, 0.85, 0.05"),
+        (lambda labels, classes, e: F.one_hot(labels[[0, 0]], classes) * (1 - e) + e / classes, "row 2 is 0.85, 0.05"),
         (lambda labels, classes, e: F.one_hot(labels, classes), "nothing is smoothed"),
         (lambda labels, classes, e: F.one_hot(labels, classes) * (1 - e) + e, "the whole of e"),
         (lambda labels, classes, e: F.one_hot(labels, classes) * (1 - 2 * e) + e, "each other class"),
