@@ -114,6 +114,21 @@ def test_a_crash_is_reported_in_one_line_with_its_place(check):
     assert said.startswith("Almost: your code stopped in line 3 of the function with KeyError: ")
 
 
+def test_a_crash_names_the_plain_arguments_that_led_to_it():
+    def without_a_mean(losses, window):
+        means = [sum(losses[end - window : end]) / window for end in range(window, len(losses) + 1)]
+        first = means[0]
+        return next((i + window for i, mean in enumerate(means) if mean > 1.5 * first), 0)
+
+    said = verdict(checks.check_diverged_since, without_a_mean)
+    assert said.endswith("in line 3 of the function with IndexError: list index out of range, for ([2.0, 1.9], 3)")
+
+    def unfinished(low, high):
+        raise NotImplementedError
+
+    assert verdict(checks.check_choose_model, unfinished).endswith("with NotImplementedError, for (0.04, 0.3)")
+
+
 class Awkward:
     """Something that cannot be compared, printed or measured."""
 
@@ -177,6 +192,14 @@ def test_accumulate_may_let_the_model_compute_the_loss():
             (model(**batch).loss * len(batch["labels"]) / rows).backward()
 
     assert verdict(checks.check_accumulate, accumulate).startswith("Right")
+
+
+def test_lora_output_may_compute_in_double_precision():
+    def lora_output(x, W, A, B, alpha):
+        x, W, A, B = (tensor.double() for tensor in (x, W, A, B))
+        return x @ W + alpha / len(A) * (x @ A.T) @ B.T
+
+    assert verdict(checks.check_lora_output, lora_output).startswith("Right")
 
 
 def test_a_helper_of_ones_own_may_have_the_name_of_pytorchs():

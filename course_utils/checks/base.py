@@ -70,7 +70,8 @@ class Answer:
                 self.result = self.function(*arguments)
         except Exception as error:  # a learner's code may raise anything; say what and where, in one line
             first_line = str(error).strip().partition("\n")[0]
-            raise Hint(f"your code stopped{self.place(error)} with {type(error).__name__}: {first_line}") from error
+            what = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+            raise Hint(f"your code stopped{self.place(error)} with {what}{self.case}") from error
         if self.result is ...:
             raise Blank
         if self.read is None:

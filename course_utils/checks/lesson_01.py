@@ -36,6 +36,11 @@ def check_keep_top_p(keep_top_p) -> str:
         f"of 0.25, 0.5, 0.25 two tokens reach p = 0.75, yours leaves {tie}: where two are equally probable, one may "
         "stay and the other go, so keep a number of tokens, not all above a limit.",
     )
+    every = round_all(keep_top_p(torch.tensor([0.25, 0.5, 0.25]) * (1 - 2**-20), 1.0))
+    require(
+        every == [0.25, 0.5, 0.25],
+        f"with p = 1 all tokens stay, also where rounding lets their sum end just below 1; yours leaves {every}.",
+    )
     return "the fewest tokens that reach p stay, in their places, and sum to 1: few if the model is sure, many if not."
 
 
@@ -81,6 +86,8 @@ def check_bits_per_byte(bits_per_byte) -> str:
     hint_at_known(result, mistakes)
     require(
         same(result, 10 / 9 / math.log(2)),
-        f"losses of 1, 2, 3 and 4 nats over the nine bytes of Päckchen are 1.60 bits a byte, yours is {result:.2f}.",
+        f"losses of 1, 2, 3 and 4 nats over the nine bytes of Päckchen are 1.603 bits a byte, yours is {result:.3f}.",
     )
+    other = same(bits_per_byte(torch.tensor([1.0, 0.5]), "Tür"), 1.5 / 4 / math.log(2))
+    require(other, "right for four losses and nine bytes, not for others: use the `losses` and the `text` given.")
     return "all losses, in bits, by all bytes: models with different tokenizers can be compared by it."

@@ -3,27 +3,28 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from course_utils.checks.base import describe, exercise, hint_at_known, require, tensor
+from course_utils.checks.base import describe, exercise, hint_at_known, require, same, tensor
 
 
 @exercise("a tensor with one position for each text, shape (texts,)", tensor)
 def check_last_real_positions(last_real_positions) -> str:
     """`last_real_positions(input_ids, pad_id)`: the rightmost token that is no padding, whichever side is padded."""
-    found = last_real_positions(torch.tensor([[5, 6, 1, 1], [7, 8, 9, 4]]), 1)
+    found = last_real_positions(torch.tensor([[7, 8, 9, 4], [5, 6, 1, 1]]), 1)
     require(found.shape == (2,), f"two texts have two last tokens: the shape is (2,), yours {tuple(found.shape)}.")
     mistakes = {
         (3, 3): "for a row of two tokens and two pads you answer 3, a pad token: read the last *real* token.",
-        (2, 4): "you count the real tokens; positions start at 0, so you are one too far to the right.",
-        (6, 4): "you return the ids of the last real tokens: return their positions.",
-        (2, 0): "you look for padding: the real tokens are those that are != pad_id.",
+        (4, 2): "you count the real tokens; positions start at 0, so you are one too far to the right.",
+        (4, 6): "you return the ids of the last real tokens: return their positions.",
+        (0, 2): "you look for padding: the real tokens are those that are != pad_id.",
+        (1, 1): "that is the row and the column of the very last one: wanted is a position for each row.",
         (0, 0): "argmax of zeros and ones finds the first real token: multiply by the positions to find the last.",
     }
     right = tuple(found.tolist())
     require(right not in mistakes, mistakes.get(right))
-    require(right == (1, 3), f"for 2 and 4 real tokens, padded on the right, positions are 1 and 3, yours {right}.")
+    require(right == (3, 1), f"for 4 and 2 real tokens, padded on the right, positions are 3 and 1, yours {right}.")
     require(not found.is_floating_point(), f"positions are whole numbers, yours {found.dtype}, which is no index.")
-    left = last_real_positions(torch.tensor([[1, 1, 5, 6], [7, 8, 9, 4]]), 1).tolist()
-    require(left != [1, 3], "right for right padding; on the left, the number of tokens does not say where they are.")
+    left = last_real_positions(torch.tensor([[7, 8, 9, 4], [1, 1, 5, 6]]), 1).tolist()
+    require(left != [3, 1], "right for right padding; on the left, the number of tokens does not say where they are.")
     require(left == [3, 3], f"padded on the left, the last real token is at position 3 in both rows, yours {left}.")
     other_pad = last_real_positions(torch.tensor([[5, 1, 0, 0]]), 0).tolist()
     require(other_pad == [1], "with another pad id your answer is wrong: compare with `pad_id`, not a fixed number.")
@@ -55,9 +56,12 @@ def check_lora_output(lora_output) -> str:
     require(
         close, "the shape is right, the numbers are not: x W, plus alpha / rank times x through A and then through B."
     )
-    small = lora_output(x[0, 0], W, A[:1], B[:, :1], 1)
-    right = small.shape == (6,) and torch.allclose(small, x[0, 0] @ W + x[0, 0] @ A[:1].T @ B[:, :1].T, atol=1e-4)
-    require(right, "right for rank 3 and alpha 12, not for rank 1, alpha 1 and a single vector: use the arguments.")
+    small = lora_output(x[0, 0], W, A[:2], B[:, :2], 1)
+    right = same(small, x[0, 0] @ W + 1 / 2 * x[0, 0] @ A[:2].T @ B[:, :2].T, 1e-4)
+    require(
+        right,
+        "right for rank 3 and alpha 12, not for rank 2, alpha 1 and a single vector: use the arguments, divide with /.",
+    )
     x, W, A, B = (torch.ones(*shape) for shape in ((2, 40), (40, 60), (3, 40), (60, 3)))
     with FlopCounterMode(display=False) as counter:  # two operations for each product
         lora_output(x, W, A, B, 12)

@@ -11,7 +11,7 @@ def check_conflicting_texts(conflicting_texts) -> str:
     table = pd.DataFrame(
         [
             ("Where is it?", "delivery"), ("where is it?", "returns"), ("Refund please", "returns"),
-            ("Refund please", "returns"), ("Close it", "account"), (" Close it", "billing"), ("Thanks", "feedback"),
+            ("Refund please", "returns"), ("Close it ", "account"), (" Close it", "billing"), ("Thanks", "feedback"),
         ],
         columns=["text", "label"],
     )  # fmt: skip
@@ -21,7 +21,7 @@ def check_conflicting_texts(conflicting_texts) -> str:
     agreed, found = "refund please" in lowered, set(lowered) == set(wanted)
     require(not agreed, "'refund please' is there twice with the same label: count different labels, not rows.")
     require(
-        set(lowered) != {"where is it?"}, "'Close it' and ' Close it' are one text: group by it without outer spaces."
+        set(lowered) != {"where is it?"}, "'Close it ' and ' Close it' are one text: group by it without outer spaces."
     )
     require(set(lowered) != {"close it"}, "'Where is it?' and 'where is it?' are one text: group by it in lower case.")
     require(not found or lowered == result, f"the right texts, but as the table has them, {result}: use lower case.")
@@ -40,7 +40,10 @@ def check_count_twins(count_twins) -> str:
     train += ["Please close my account", "please close my account!", "please close my account."]
     test = ["my parcel has not arrived yet!!", "My parcel has not arrived yet...", "Where is the money for my coat?"]
     test += ["where is the money for my coat"]
-    result = count_twins(list(train), list(test))
+    given = list(train), list(test)
+    result = count_twins(*given)
+    kept = given == (train, test)
+    require(kept, "you change a list that you are given: join the two with +, which makes a new one, not += or extend.")
     mistakes = {
         6: "you count pairs, and each test text with three twins makes three: count test texts, each once",
         3: "you count the *training* texts that have a twin: count the test texts, the second of each pair",

@@ -21,9 +21,12 @@ def check_rotate(rotate) -> str:
     """`rotate(vectors, positions, base)`: rotary positions, shape (tokens, width)."""
     generator = torch.Generator().manual_seed(0)
     vectors, positions = torch.randn(3, 8, generator=generator), torch.tensor([0.0, 1.0, 5.0])
-    result = rotate(vectors.clone(), positions.clone(), 100.0)
+    given = vectors.clone()
+    result = rotate(given, positions.clone(), 100.0)
     require(result.shape == (3, 8), f"three vectors of width 8 stay three of width 8, yours: {tuple(result.shape)}.")
     still = torch.allclose(result[0].float(), vectors[0], atol=1e-5)
+    moved = not still and same(result[0].sort().values, vectors[0].sort().values)
+    require(not moved, "at position 0 the numbers change places: i goes with i + width / 2, firsts before all seconds.")
     require(still, "at position 0 nothing turns: cos 0 is 1 and sin 0 is 0.")
     pairs = torch.stack([vectors[:, ::2], vectors[:, 1::2]], dim=-1).transpose(1, 2).reshape(3, 8)
     neighbours = turn(pairs, positions, 100.0).view(3, 2, 4).transpose(1, 2).reshape(3, 8)
@@ -39,6 +42,8 @@ def check_rotate(rotate) -> str:
     ]
     hint_at_known(result, mistakes, tolerance=1e-4)
     lengths = torch.allclose(result.float().norm(dim=-1), vectors.norm(dim=-1), atol=1e-4)
+    whole = lengths or torch.equal(given, vectors)
+    require(whole, "you write into `vectors`, so its second half is turned with the new first one: make new tensors.")
     require(lengths, "turning keeps the length of a vector, yours changes it: look at the signs, and at sin and cos.")
     require(same(result, right, 1e-4), "lengths are kept, angles are not right: position times base ** (-2 i / width).")
     other = rotate(vectors[:, :4].clone(), positions.clone(), 50.0)
@@ -92,4 +97,9 @@ def check_soft_loss(soft_loss) -> str:
     hint_at_known(result, mistakes, tolerance=1e-4)
     wanted = f"for the example it should be {each.mean():.4f}, yours is {result:.4f}."
     require(same(result, each.mean(), 1e-4), wanted)
+    logits = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+    teacher = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.5, 0.5]])
+    each = -(teacher * logits.log_softmax(-1)).sum(-1)
+    other = same(soft_loss(logits, teacher), each.mean(), 1e-4)
+    require(other, "right for two texts and three classes, not for three and two: use the shapes.")
     return "with probabilities of only 0 and 1 it is the cross-entropy of lesson 5."

@@ -40,6 +40,14 @@ def sorted_and_not_scaled(probabilities, p):
     return ordered.masked_fill(ordered.cumsum(dim=0) - ordered >= p, 0.0)
 
 
+def first_that_reaches(probabilities, p):
+    """Look for the first sum that reaches p; where rounding leaves none, argmax says 0."""
+    ordered, tokens = probabilities.sort(descending=True)
+    count = (ordered.cumsum(dim=0) >= p).int().argmax() + 1
+    kept = torch.zeros_like(probabilities).scatter(0, tokens[:count], ordered[:count])
+    return kept / kept.sum()
+
+
 def after_the_nucleus(probabilities, p):
     ordered, tokens = probabilities.sort(descending=True)
     ordered = ordered.masked_fill(ordered.cumsum(dim=0) - ordered < p, 0.0)
@@ -94,6 +102,7 @@ WRONG = {
         (one_more_at_equality, "reach p = 0.75 exactly"),
         (all_above_a_limit, "equally probable"),
         (sorted_and_not_scaled, "and scale them"),
+        (first_that_reaches, "with p = 1 all tokens stay"),
         (after_the_nucleus, "after the nucleus"),
         (lambda probabilities, p: probabilities[:2], "four must come out"),
     ],
@@ -124,6 +133,7 @@ WRONG = {
         (lambda losses, text: losses.mean().item() / math.log(2) / len(text.encode()), "the mean of the losses"),
         (lambda losses, text: losses.mean().item() / math.log(2), "for each token"),
         (lambda losses, text: losses.sum().item() / math.log(2), "of the whole text"),
-        (lambda losses, text: 1.0, "are 1.60 bits a byte, yours is 1.00"),
+        (lambda losses, text: 1.0, "are 1.603 bits a byte, yours is 1.000"),
+        (lambda losses, text: losses.sum().item() / math.log(2) / 9, "not for others"),
     ],
 }

@@ -69,6 +69,11 @@ def counts_twins_anywhere(train_texts, test_texts):
     return len([position for position in found if position >= border])
 
 
+def extends_the_first(train_texts, test_texts):
+    train_texts += test_texts
+    return len({b for a, b, _ in duplicates.similar_pairs(train_texts) if a < len(train_texts) <= b})
+
+
 def loses_the_first(train_texts, test_texts):
     border = len(train_texts)
     return len({b for a, b, _ in duplicates.similar_pairs(train_texts + test_texts) if a < border < b})
@@ -92,6 +97,7 @@ WRONG = {
         (every_repeated_text, "count different labels"),
         (minds_the_case, "lower case"),
         (minds_the_spaces, "without outer spaces"),
+        (lambda table: minds_the_spaces(table.assign(text=table["text"].str.lstrip())), "without outer spaces"),
         (lists_rows, "name each text once"),
         (in_original_case, "use lower case"),
         (in_another_order, "alphabetical order"),
@@ -105,6 +111,7 @@ WRONG = {
         (counts_twins_anywhere, "inside one part"),
         (counts_training_texts, "*training* texts"),
         (counts_both_sides, "both sides"),
+        (extends_the_first, "you change a list"),
         (loses_the_first, "one test text is lost"),
         (knows_the_example, "not for other lists"),
         (returns_the_pairs, "returned a list"),

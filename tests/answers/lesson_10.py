@@ -25,6 +25,14 @@ def both_minus(vectors, positions, base):
     return torch.cat([first * cos - second * sin, second * cos - first * sin], dim=-1)
 
 
+def in_place(vectors, positions, base):
+    angles = positions[:, None] * base ** (-2 * torch.arange(vectors.shape[-1] // 2) / vectors.shape[-1])
+    first, second = vectors.chunk(2, dim=-1)
+    first[:] = first * angles.cos() - second * angles.sin()
+    second[:] = second * angles.cos() + first * angles.sin()
+    return vectors
+
+
 def log_softmax(logits):
     return logits.log_softmax(-1)
 
@@ -39,6 +47,9 @@ WRONG = {
         (lambda v, p, base: rotated(v, p, 10_000.0), "the base is an argument"),
         (lambda v, p, base: rotated(v, p + 1, base), "at position 0 nothing turns"),
         (lambda v, p, base: rotated(v, p, base, width=8), "not for width 4"),
+        (lambda v, p, base: rotated(torch.cat([v[:, ::2], v[:, 1::2]], dim=-1), p, base), "change places"),
+        (lambda v, p, base: torch.stack(rotated(v, p, base).chunk(2, dim=-1), dim=-1).flatten(1), "change places"),
+        (in_place, "make new tensors"),
         (both_minus, "keeps the length"),
         (lambda v, p, base: rotated(v, p, base).chunk(2, dim=-1)[0], "stay three of width 8"),
         (lambda v, p, base: rotated(v, p * 2, base), "angles are not right"),
@@ -67,6 +78,7 @@ WRONG = {
         (lambda logits, teacher: -(logits.softmax(-1) * teacher.log()).sum(-1).mean(), "roles are swapped"),
         (lambda logits, teacher: -(teacher * logits.softmax(-1)).sum(-1).mean(), "the logarithm is missing"),
         (lambda logits, teacher: -(teacher * logits.log_softmax(0)).sum(-1).mean(), "not over texts"),
+        (lambda logits, teacher: -(teacher * log_softmax(logits)).sum() / 2, "use the shapes"),
         (lambda logits, teacher: 1.0, "for the example it should be"),
         (lambda logits, teacher: -(teacher * log_softmax(logits)).sum(-1), "wanted is a number"),
     ],
