@@ -20,7 +20,12 @@ from pathlib import Path
 import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    StrictDataclassError,
+)
 from huggingface_hub.utils import validate_repo_id
 from peft import PeftModel
 from safetensors import SafetensorError
@@ -105,7 +110,7 @@ def load_or_explain(loader: Callable, name: str, **options):
     try:
         # Never code from a model's folder: loading must not run what strangers wrote.
         return loader(place, local_files_only=not online, trust_remote_code=False, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         reason = explain(error)
     if is_folder:
         raise OSError(f"The folder {name!r} holds nothing that transformers can load ({reason}).")
@@ -170,13 +175,19 @@ def load_config(name: str, dropout: float | None = None, **options) -> PreTraine
 def load_weights(kind: type, name: str, config: PreTrainedConfig, fresh_head: bool = False) -> PreTrainedModel:
     """Build a model of a class from a config and a model's saved weights, in fp32.
 
-    Raises OSError with one sentence if any of its weights were not saved; transformers would fill in random ones. With
-    `fresh_head` those of a classification head may be missing or of another size.
+    Raises OSError with one sentence if any of its weights were not saved, or with other sizes than the config's;
+    transformers would fill in random ones. With `fresh_head` those of a classification head may be.
     """
     model, report = load_or_explain(
         kind.from_pretrained, name, config=config, dtype=torch.float32, output_loading_info=True,
-        ignore_mismatched_sizes=fresh_head, use_safetensors=True,  # pickled weights could run code
+        ignore_mismatched_sizes=True, use_safetensors=True,  # pickled weights could run code
     )  # fmt: skip
+    other = sorted(key for key, *_ in report["mismatched_keys"] if not (fresh_head and key.startswith("score.")))
+    if other:
+        raise OSError(
+            f"The weights of the model {name!r} have other sizes than its config.json says ({', '.join(other[:3])}): "
+            "fetch or save the whole folder anew."
+        )
     missing = sorted(key for key in report["missing_keys"] if not (fresh_head and key.startswith("score.")))
     if missing:
         raise OSError(

@@ -337,6 +337,25 @@ def test_the_fused_activation_computes_the_same_function(tmp_path, tokenizer):
     torch.testing.assert_close(logits_of(ours, [TEXT]), logits_of(theirs, [TEXT]))
 
 
+@pytest.mark.parametrize("load", [load_language_model, lambda folder: load_classifier(["a", "b"], folder)])
+@pytest.mark.parametrize("name", ["vocab_size", "intermediate_size"])
+def test_weights_of_another_size_than_the_config_says_are_not_replaced_by_random_ones(tiny_llama, tmp_path, load, name):
+    shutil.copytree(tiny_llama, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config[name] += 8
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(OSError, match="have other sizes than its config"):
+        load(str(tmp_path))
+
+
+def test_a_config_with_a_wrong_entry_is_refused_with_the_cause(tiny, tmp_path):
+    shutil.copytree(tiny, tmp_path, dirs_exist_ok=True)
+    config = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(config.replace('"n_layer": 2', '"n_layer": "two"'))
+    with pytest.raises(OSError, match=r"holds nothing that transformers can load .*n_layer"):
+        load_language_model(str(tmp_path))
+
+
 def test_a_classifiers_folder_gives_no_language_model_with_random_parts(tiny_llama, tokenizer, tmp_path):
     save_classifier(load_classifier(LABELS, tiny_llama), tokenizer, tmp_path)
     with pytest.raises(OSError, match=r"is no LlamaForCausalLM, its weights lack lm_head.weight: choose one") as error:
