@@ -139,7 +139,7 @@ def run_study(
         results = continue_results(read_results_file(out), new, study.contestants, out.name, again)
     tokenizer, texts = load_tokenizer(model), splits["train"]["text"].tolist()
     measured = {(run["contestant"], run["labels"], run["seed"]) for run in results["runs"]}
-    jobs = [job for job in list_jobs(study, sizes, seeds) if job not in measured]
+    jobs = [job for job in dict.fromkeys(list_jobs(study, sizes, seeds)) if job not in measured]
     for name, size, seed in tqdm(jobs, desc=out.stem, disable=QUIET):
         tokenized = tokenize(draw_few(splits, size, seed), tokenizer)
         scores = measure_contestant(name, tokenized, seed, model, texts)

@@ -373,6 +373,14 @@ def test_every_network_tries_all_rates_of_its_recipe_with_every_seed_and_size(mo
     assert list_measured(results) == list(s.list_jobs(study))
 
 
+def test_what_is_named_twice_is_measured_once(small, tiny, tmp_path):
+    study = s.Study(("majority class", "majority class"), (2,), 2)
+    runs = s.run_study(study, small, tmp_path / "out.json", sizes=(2, 2), model=tiny)["runs"]
+    assert [(run["contestant"], run["labels"], run["seed"]) for run in runs] == [
+        ("majority class", 2, 0), ("majority class", 2, 1),
+    ]  # fmt: skip
+
+
 def test_a_slow_contestant_is_measured_with_its_own_sizes_only_unless_others_are_asked_for():
     study = s.Study(("quick", "slow"), (8, 16, None), seeds=1, only={"slow": (16,)})
     assert list(s.list_jobs(study)) == [("quick", 8, 0), ("quick", 16, 0), ("slow", 16, 0), ("quick", None, 0)]
