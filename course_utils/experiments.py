@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, "\nStopped. The same command goes on with what is missing.\n")
+        same = "The same command without --again" if options.again else "The same command"
+        parser.exit(130, f"\nStopped. {same} goes on with what is missing.\n")
 
 
 def check_counts(options: argparse.Namespace) -> None:

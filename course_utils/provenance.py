@@ -39,9 +39,12 @@ def fingerprint_model(model: str) -> str:
 def continue_results(old: dict, new: dict, contestants: Sequence[str], name: str, again: bool) -> dict:
     """Return what new runs may be added to: the results in the file `name`, with the settings of the new runs noted.
 
-    Raises ValueError, naming what differs and what to do, where the new runs would be made otherwise than the old.
+    Raises ValueError, naming what differs and what to do, where the new runs would be made otherwise than the old, or
+    where the file does not say how the old ones were made.
     """
-    settings, runs = old["settings"], old["runs"]
+    settings, runs = old.get("settings"), old["runs"]
+    if not isinstance(settings, dict) or not {"recipes", "python", "packages"} <= settings.keys():
+        raise ValueError(f"{name} does not say how it was measured: choose another file with --out.")
     recipes = settings["recipes"] | new["recipes"]
     compared = [key for key in SHARED if key != "student" or (key in settings and key in new)]
     different = [SHARED[key] for key in compared if settings.get(key) != new[key]]

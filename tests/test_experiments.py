@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from course_utils import experiments as e
+from course_utils import studies
 from course_utils.data import take_per_label
 from course_utils.duplicates import find_leaks
 
@@ -71,6 +72,35 @@ def test_other_data_does_not_go_into_the_same_file_unless_measured_again(argumen
     assert "out.json was measured with another data set" in refuse([*arguments, "--out", str(out)], capsys)
     e.main([*arguments, "--out", str(out), "--again"])
     assert len(json.loads(out.read_text())["runs"]) == 4
+
+
+@pytest.mark.parametrize("text", ['{"runs": []}', '{"runs": [], "settings": {}}', '{"runs": [], "settings": null}'])
+def test_a_file_that_does_not_say_how_it_was_measured_is_refused(arguments, tmp_path, capsys, text):
+    out = tmp_path / "out.json"
+    out.write_text(text)
+    assert "does not say how it was measured" in refuse([*arguments, "--out", str(out)], capsys)
+    assert out.read_text() == text
+
+
+@pytest.mark.parametrize("again", [[], ["--again"]])
+def test_whoever_stops_is_told_which_command_goes_on_and_keeps_what_was_measured(
+    arguments, tmp_path, capsys, monkeypatch, again
+):
+    out, measure, done = tmp_path / "out.json", studies.measure_contestant, []
+
+    def stop_at_the_third(*given):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(given)
+        return measure(*given)
+
+    monkeypatch.setattr(studies, "measure_contestant", stop_at_the_third)
+    with pytest.raises(SystemExit) as stop:
+        e.main([*arguments, "--out", str(out), *again])
+    assert stop.value.code == 130 and ("without --again goes on" in capsys.readouterr().err) is bool(again)
+    monkeypatch.setattr(studies, "measure_contestant", lambda *given: done.append(given) or measure(*given))
+    e.main([*arguments, "--out", str(out)])
+    assert len(done) == len(json.loads(out.read_text())["runs"]) == 4
 
 
 WORDS = ["lamp", "parcel", "refund", "invoice", "kettle", "jacket", "socks", "mirror", "candle", "drawer"]
