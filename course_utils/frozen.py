@@ -24,6 +24,7 @@ from course_utils.architecture import NUMBERS, body_parts, context_length, froze
 from course_utils.devices import mixed_precision
 from course_utils.pipeline import collate
 
+TUPLES = ("gpt_neo", "gptj")  # their blocks return the states as the first of two
 DEPTHS = (0.27, 0.4, 0.53, 0.67, 0.8, 0.93)  # where `upper_blocks` reads, as shares of all blocks: tuned on validation
 
 
@@ -110,7 +111,10 @@ class StateReader:
         """Read texts, those that are new by the model."""
         new = [text for text in dict.fromkeys(texts) if text not in self.memory]
         if new:
-            ids = self.tokenizer(new, truncation=True, max_length=self.max_tokens, split_special_tokens=True).input_ids
+            ids = self.tokenizer(
+                new, truncation=True, max_length=self.max_tokens, split_special_tokens=True,
+                add_special_tokens=not self.prompt,  # only what comes first begins what is read
+            ).input_ids  # fmt: skip
             states = pooled_states(self.model, ids, self.after, self.pooling, self.prompt)
             self.memory.update(zip(new, states.reshape(len(new), -1), strict=True))
         return np.stack([self.memory[text] for text in texts])
@@ -137,8 +141,8 @@ def start_head(model, train: Dataset, strength: float = 0.01, most: int | None =
     The first half of "linear probing, then fine-tuning" (Kumar et al. 2022, arXiv:2202.10054): with a random head the
     first steps of training push the body's states about before the head knows what to ask of them. `train` is a
     tokenized data set with labels in the order of the model's; where it has more than `most` rows, about so many are
-    read, drawn evenly over the labels. A head has no bias, so the regression has none either. LoRA must be fresh: then
-    the states are still those of the GPT.
+    read, drawn evenly over the labels. A head has no bias, so the regression has none either. A label without a row
+    keeps its first weights. LoRA must be fresh: then the states are still those of the GPT.
     """
     if most is not None and len(train) > most:
         train = draw_evenly(train, most)
@@ -146,12 +150,12 @@ def start_head(model, train: Dataset, strength: float = 0.01, most: int | None =
     network = model.get_base_model() if isinstance(model, PeftModel) else model
     states = pooled_states(network, train["input_ids"], [len(parts.blocks)], pooling)[:, 0]
     scale = states.std(axis=0) + 1e-6
-    regression = LogisticRegression(C=strength, max_iter=1000, fit_intercept=False)
-    weights = torch.from_numpy(regression.fit(states / scale, train["label"]).coef_ / scale)
+    regression = LogisticRegression(C=strength, max_iter=1000, fit_intercept=False).fit(states / scale, train["label"])
+    weights = torch.from_numpy(regression.coef_ / scale).to(parts.head.weight)
     if len(weights) == 1:  # of two classes scikit-learn keeps the difference only
         weights = torch.cat([-weights / 2, weights / 2])
     with torch.no_grad():
-        parts.head.weight.copy_(weights)
+        parts.head.weight[torch.from_numpy(regression.classes_)] = weights
     return model
 
 
@@ -176,14 +180,17 @@ def remember_states(model: nn.Module, memory: dict[tuple[int, ...], torch.Tensor
     """
     parts, memory = body_parts(model), {} if memory is None else memory
     frozen = frozen_blocks(model)
-    inside = [module for block in frozen for module in block.modules()]
-    active = [module.p for module in inside if isinstance(module, nn.Dropout)]
-    active += [getattr(module, name, 0) for module in inside for name in NUMBERS]
-    if any(active):
-        raise ValueError("The frozen blocks have dropout: set it to 0 to let them remember, set_dropout(model, 0).")
     if not frozen:
         yield memory
         return
+    others = {module for block in parts.blocks[len(frozen) :] for module in block.modules()}
+    others |= set() if parts.head is None else set(parts.head.modules())
+    inside = [module for module in model.modules() if module not in others]  # dropout after the embeddings, too
+    active = [module.p for module in inside if isinstance(module, nn.Dropout)]
+    active += [vars(module).get(name, 0) for module in inside for name in NUMBERS]
+    if any(active):
+        raise ValueError("The frozen blocks have dropout: set it to 0 to let them remember, set_dropout(model, 0).")
+    in_tuple = model.config.model_type in TUPLES
     texts: list[tuple[int, ...]] = []
 
     def note_texts(_module, inputs: tuple) -> None:
@@ -196,12 +203,13 @@ def remember_states(model: nn.Module, memory: dict[tuple[int, ...], torch.Tensor
     def recall(block: nn.Module, compute: Callable, is_first: bool, is_last: bool) -> Callable:
         def forward(states: torch.Tensor, *arguments, **options) -> torch.Tensor:
             if known():
-                return pad_states([memory[text] for text in texts], states) if is_first else states
-            states = compute(states, *arguments, **options)
+                states = pad_states([memory[text] for text in texts], states) if is_first else states
+                return (states, None) if in_tuple else states
+            computed = compute(states, *arguments, **options)
             if is_last:
-                for text, row in zip(texts, states, strict=True):
+                for text, row in zip(texts, computed[0] if in_tuple else computed, strict=True):
                     memory[text] = row[: len(text)].detach().clone()
-            return states
+            return computed
 
         return forward
 

@@ -1,11 +1,13 @@
 """Lesson 10: what frozen blocks make of a text, read once and kept."""
 
+import copy
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from tokenizers.processors import TemplateProcessing
 from torch.nn import functional as F
 
 from course_utils import frozen
@@ -129,6 +131,29 @@ def test_a_head_inside_lora_starts_with_the_same_weights(any_tiny, few):
     torch.testing.assert_close(predict_logits(adapted, few["validation"]["input_ids"]), expected)
 
 
+def test_a_label_without_a_row_keeps_its_first_weights(any_tiny, few):
+    names = few["train"].features["label"].names
+    rows = few["train"].filter(lambda row: row["label"] != 2, keep_in_memory=True)
+    model = load_classifier(names, any_tiny)
+    before = model.score.weight.detach().clone()
+    after = start_head(model, rows).score.weight
+    assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [i == 2 for i in range(len(names))]
+    right = predict_logits(model, rows["input_ids"]).argmax(dim=1) == torch.tensor(rows["label"])
+    assert right.float().mean() > 0.5
+
+
+def test_a_reader_begins_once(any_tiny, tokenizer):
+    begins = copy.deepcopy(tokenizer)
+    begins.backend_tokenizer.post_processor = TemplateProcessing(single="<|endoftext|> $A", special_tokens=[
+        ("<|endoftext|>", begins.convert_tokens_to_ids("<|endoftext|>"))
+    ])  # fmt: skip
+    model = load_language_model(any_tiny)
+    reader = StateReader(model, begins, "Which group is it? ", after=[2], pooling="last")
+    whole = begins("Which group is it? ").input_ids + tokenizer("My lamp is broken").input_ids
+    state = pooled_states(model, [whole], [2], "last").reshape(1, -1)
+    np.testing.assert_allclose(reader(["My lamp is broken"]), state, atol=1e-5)
+
+
 def test_a_head_of_many_rows_starts_with_some_of_each_label(any_tiny, monkeypatch):
     read = []
 
@@ -237,6 +262,13 @@ def test_dropout_in_frozen_blocks_cannot_be_remembered(any_tiny, few):
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------
+
+
+def test_dropout_after_the_embeddings_cannot_be_remembered_either(tiny, few):
+    model = freeze_below(load_classifier(few["train"].features["label"].names, tiny), 1)
+    model.base_model.drop.p = 0.1
+    with pytest.raises(ValueError, match="have dropout"), remember_states(model):
+        pass
 
 
 def test_blocks_are_frozen_from_below(any_tiny, few):
