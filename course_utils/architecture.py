@@ -26,8 +26,9 @@ from transformers.pytorch_utils import Conv1D
 
 # Names inside a body: the embeddings (positions are optional: most decoders have no table for them), blocks, norm.
 LAYOUTS = [(("wte", "wpe"), "h", "ln_f"), (("embed_tokens",), "layers", "norm")]
-# Where a module keeps a probability of dropout as a plain number, which a function takes: Llama, then Starcoder2.
-NUMBERS = ("attention_dropout", "residual_dropout", "embedding_dropout")
+# Where a module keeps a probability of dropout as a plain number, which a function takes: Llama, then Starcoder2, and
+# GPTBigCode, StarCoder's first, under a name that in GPT-2 is a module's.
+NUMBERS = ("attention_dropout", "residual_dropout", "embedding_dropout", "attn_dropout")
 # Where a config keeps its own: GPT-2 in three places, Llama-type models for attention only, then GPT-Neo and StableLM.
 DROPOUTS = (
     "embd_pdrop", "attn_pdrop", "resid_pdrop", *NUMBERS, "embed_dropout", "resid_dropout", "hidden_dropout",
@@ -182,7 +183,7 @@ def set_dropout(model: PreTrainedModel, probability: float) -> PreTrainedModel:
         if isinstance(module, nn.Dropout):
             module.p = probability
         for name in NUMBERS:
-            if hasattr(module, name):
+            if name in vars(module):
                 setattr(module, name, probability)
     return model
 
@@ -242,6 +243,9 @@ def keep_blocks(model: nn.Module, blocks: int) -> nn.Module:
     model.config.num_hidden_layers = blocks
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = model.config.layer_types[:blocks]
+    if model.config.model_type == "gpt_neo":  # it notes the same in two ways, and compares them when it is loaded
+        model.config.attention_layers = model.config.attention_layers[:blocks]
+        model.config.attention_types = [[model.config.attention_layers, 1]]
     return model
 
 
@@ -252,14 +256,15 @@ def add_lora(
 
     Hu et al. 2021, LoRA, arXiv:2106.09685. Which matrices get them is peft's default for the architecture: the one
     for queries, keys and values in GPT-2, those for queries and values in Llama, and here in all that peft has no
-    default for. `layers` are the blocks that get them, counted from 0 (None: all). The head is trained in full.
+    default for; where these are one matrix, as in Phi-3, that one. `layers` are the blocks that get them, counted from
+    0 (None: all). The head is trained in full.
     """
     # GPT-2 stores its matrices the other way round.
     transposed = any(isinstance(module, Conv1D) for module in model.modules())
     settings = LoraConfig(
         task_type=TaskType.SEQ_CLS, r=rank, lora_alpha=alpha, lora_dropout=dropout, fan_in_fan_out=transposed,
         layers_to_transform=None if layers is None else list(layers),
-        target_modules=DEFAULTS.get(model.config.model_type, ["q_proj", "v_proj"]),
+        target_modules=DEFAULTS.get(model.config.model_type, ["q_proj", "v_proj", "qkv_proj"]),
     )  # fmt: skip
     with warnings.catch_warnings():
         # peft asks transformers for a property by its old name; nothing that a reader could act on.

@@ -20,7 +20,7 @@ ATTENTION = "sdpa_but_fast_on_cpu"
 SHORT = 128  # tokens up to which plain matrix products beat PyTorch's attention in fp32; at 256 they no longer do
 
 
-def attend(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask, **options):
+def attend(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask, **options):
     """transformers' own attention, "sdpa", but another way on a CPU where everything around it computes in bf16.
 
     PyTorch's backward pass of attention on a CPU takes about four times as long in bf16, which eats up what the matrix
@@ -28,11 +28,13 @@ def attend(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: tor
     PyTorch's is best. Shapes: (batch, heads, length, size of a head); returns (batch, length, heads, size), None.
     """
     if query.device.type != "cpu" or query.dtype == torch.float32:
-        return sdpa_attention_forward(module, query, key, value, mask, **options)
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     with torch.autocast("cpu", enabled=False):
-        if mask is None and query.shape[2] == key.shape[2] <= SHORT and not options.get("dropout"):
+        short = query.shape[2] == key.shape[2] <= SHORT
+        if attention_mask is None and short and not options.get("dropout"):
             return attend_by_products(query, key, value, options.get("scaling")), None
-        states, weights = sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
+        wide = (query.float(), key.float(), value.float())
+        states, weights = sdpa_attention_forward(module, *wide, attention_mask, **options)
     return states.to(query.dtype), weights
 
 
@@ -81,9 +83,12 @@ def skip_unread_tokens(model: nn.Module, ids: torch.Tensor) -> Iterator[None]:
     compute, rows = block.mlp.forward, torch.arange(len(ids), device=ids.device)
     last = (ids != model.config.pad_token_id).sum(dim=1) - 1
 
-    def forward(states: torch.Tensor) -> torch.Tensor:
-        read = compute(states[rows, last].unsqueeze(1)).squeeze(1)  # (rows, 1, width): mixtures of experts want three
-        return torch.zeros_like(states, dtype=read.dtype).index_put((rows, last), read)
+    def forward(states: torch.Tensor):
+        read = compute(states[rows, last].unsqueeze(1))  # (rows, 1, width): mixtures of experts want three
+        read, *more = read if isinstance(read, tuple) else (read,)  # GPT-OSS adds how the experts were chosen
+        read = read.squeeze(1)
+        read = torch.zeros_like(states, dtype=read.dtype).index_put((rows, last), read)
+        return (read, *more) if more else read
 
     block.mlp.forward = forward
     try:

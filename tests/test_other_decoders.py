@@ -4,17 +4,22 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    DogeConfig,
     Gemma2Config,
+    GPTBigCodeConfig,
     GPTNeoConfig,
+    GptOssConfig,
     MixtralConfig,
+    Phi3Config,
     SmolLM3Config,
     Starcoder2Config,
 )
 
-from course_utils.architecture import add_lora, set_dropout
+from course_utils.architecture import add_lora, freeze_below, keep_blocks, set_dropout
 from course_utils.evaluation import predict_logits
+from course_utils.frozen import remember_states
 from course_utils.history import FineTuneSettings
-from course_utils.models import load_classifier, load_language_model
+from course_utils.models import load_classifier, load_fine_tuned, load_language_model, save_classifier
 from course_utils.speed import skip_unread_tokens
 from course_utils.training import fine_tune
 
@@ -33,6 +38,15 @@ CONFIGS = {
         hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], bos_token_id=0,
         eos_token_id=0, max_position_embeddings=128, **shared,
     ),
+    "Phi-3": lambda **shared: Phi3Config(**SIZES, **shared),
+    "StarCoder": lambda **shared: GPTBigCodeConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=128, bos_token_id=0,
+        eos_token_id=0, **shared,
+    ),
+    "GPT-OSS": lambda **shared: GptOssConfig(
+        **SIZES, head_dim=8, num_local_experts=2, num_experts_per_tok=1, **shared
+    ),
+    "Doge": lambda **shared: DogeConfig(**SIZES, **shared),
 }  # fmt: skip
 
 
@@ -63,6 +77,21 @@ def test_it_takes_lora(few, folder):
     fine_tune(model, few["train"], few["validation"], FineTuneSettings(learning_rate=1e-2, steps=2))
     after = dict(model.named_parameters())
     assert before and any((after[name] != old).any() for name, old in before.items())
+
+
+def test_its_frozen_blocks_remember(few, folder):
+    model, rows = freeze_below(classifier(few, folder, dropout=0.0), 1), few["validation"]["input_ids"][:6]
+    plain = predict_logits(model, rows)
+    with remember_states(model) as memory:
+        for _ in range(2):
+            torch.testing.assert_close(predict_logits(model, rows), plain)
+    assert len(memory) == 6
+
+
+def test_it_is_shortened_saved_and_loaded(few, folder, tokenizer, tmp_path):
+    model, rows = keep_blocks(classifier(few, folder), 1), few["validation"]["input_ids"][:6]
+    save_classifier(model, tokenizer, tmp_path)
+    torch.testing.assert_close(predict_logits(load_fine_tuned(tmp_path)[0], rows), predict_logits(model, rows))
 
 
 def test_its_dropout_is_set_and_taken_back(few, folder):
@@ -96,7 +125,8 @@ def test_it_predicts_the_next_token_as_transformers_does(few, folder):
 def test_its_dropout_is_set_wherever_its_config_has_one(few, folder):
     ids = torch.tensor([few["train"][0]["input_ids"]])
     settings = classifier(few, folder, dropout=0.3).config.to_dict()
-    places = {name: p for name, p in settings.items() if "dropout" in name and isinstance(p, float)}
+    numbers = {name: p for name, p in settings.items() if isinstance(p, float)}
+    places = {name: p for name, p in numbers.items() if "dropout" in name or "pdrop" in name}
     places.pop("classifier_dropout", None)  # GPT-Neo's, of a head that the course does not use
     assert places and set(places.values()) == {0.3}
     for dropout, is_same in ((0.0, True), (0.3, False)):
