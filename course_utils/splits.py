@@ -18,9 +18,10 @@ def split_examples(
 ) -> dict[str, pd.DataFrame]:
     """Split a clean table into {"train", "validation", "test"}, at random with `seed`.
 
-    `validation` and `test` are shares of the whole; they are kept to within 2 points (or three rows). Each split has
-    every label, in the whole table's proportions as far as the groups of near duplicates allow it: a group stays
-    together in one split, so that no test text has a twin in training.
+    `validation` and `test` are shares of the whole; they are kept to within 2 points (or three rows), or as nearly as
+    one group of each label in each split allows. Each split has every label, in the whole table's proportions as far
+    as the groups of near duplicates allow it: a group stays together in one split, so that no test text has a twin in
+    training.
 
     Raises ValueError when a share is none, when a label has fewer than three rows or three groups (one for each
     split), or when a group is so large that the shares cannot be kept.
@@ -95,16 +96,26 @@ def draw_groups(groups: np.ndarray, labels: np.ndarray, shares: np.ndarray, seed
 def is_even(rows: np.ndarray, home: np.ndarray, shares: np.ndarray, of_labels: bool = True) -> bool:
     """Whether every label is in every split, and the splits' sizes (and labels' shares) are near what they should be.
 
-    Near is within 2 points, or three rows; more where a split could not have a row of each label otherwise.
+    Near is within 2 points, or three rows; more where a split could not have a group of each label otherwise.
     """
     have = np.array([rows[home == split].sum(0) for split in range(len(shares))])  # (splits, labels)
-    sizes, total, labels = have.sum(1), rows.sum(), rows.shape[1]
-    near = max(TOLERANCE * total, 3 + np.maximum(0, labels - shares * total).sum())
+    sizes, total = have.sum(1), rows.sum()
+    near = max(TOLERANCE * total, 3 + np.maximum(0, least_rows(rows) - np.sort(shares) * total).sum())
     even = have.all() and (abs(sizes - shares * total) <= near).all()
     if even and of_labels:
         wanted = np.outer(sizes, rows.sum(0) / total)
         even = (abs(have - wanted) <= np.maximum(TOLERANCE * sizes[:, None], 1)).all()
     return bool(even)
+
+
+def least_rows(rows: np.ndarray) -> np.ndarray:
+    """How few rows the splits, the smallest first, can have with one of the three smallest groups of each label.
+
+    A group beyond the tolerance counts as no larger than that: it is for `describe_uneven`.
+    """
+    sizes = np.minimum(rows.sum(1), max(3, TOLERANCE * rows.sum()))
+    smallest = [np.sort(sizes[rows[:, label] > 0])[: len(NAMES)] for label in range(rows.shape[1])]
+    return np.sum(smallest, axis=0)
 
 
 def place_groups(rows: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
@@ -126,9 +137,10 @@ def place_groups(rows: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
         missing[split] -= np.append(rows[group], sizes[group])
 
     for label in np.argsort((rows > 0).sum(0), kind="stable"):  # the label of the fewest groups first
-        lacking = [split for split in np.argsort(shares) if not rows[home == split, label].any()]
+        wanting = np.argsort(missing[:, -1], kind="stable")  # the split that wants fewest rows more comes first
+        lacking = [split for split in wanting if not rows[home == split, label].any()]
         free = [group for group in ascending if rows[group, label] and home[group] < 0][: len(lacking)]
-        for group, split in zip(free, lacking, strict=False):  # the smallest group to the smallest split
+        for group, split in zip(free, lacking, strict=False):  # and has the smallest group
             put(group, split)
     for group in ascending[::-1]:
         if home[group] < 0:

@@ -310,6 +310,26 @@ def test_a_group_too_large_for_the_shares_is_named():
         split_examples(templated(800, 200))
 
 
+@pytest.mark.parametrize(("labels", "texts", "shares"), [(24, 8, (0.15, 0.22)), (12, 16, (0.075, 0.075))])
+def test_many_labels_of_texts_that_were_written_twice_are_split(labels, texts, shares):
+    """One group of each label fills a small split beyond its share: no reason to refuse a table of small groups."""
+    table = templated(0, labels * texts // 2, labels=range(labels))
+    table = pd.concat([table, table.assign(text=table["text"] + " thanks")], ignore_index=True)
+    for part, share in zip(split_examples(table, *shares).values(), (1 - sum(shares), *shares), strict=True):
+        assert set(part["label"]) == set(range(labels))
+        assert len(part) <= max(2 * labels, (share + 0.02) * len(table))
+
+
+def test_uneven_groups_fill_two_small_splits_alike():
+    """Of each label a text, one written twice, and texts written three times: one split must not get all the pairs."""
+    table = templated(0, 180, labels=range(20))
+    copies = [1, 2, *[3] * 7]
+    rows = [(f"{text} {'so' * copy}", label) for i, (text, label) in enumerate(table[["text", "label"]].to_numpy())
+            for copy in range(copies[i // 20])]  # fmt: skip
+    splits = split_examples(pd.DataFrame(rows, columns=["text", "label"]), 0.07, 0.07)
+    assert abs(len(splits["validation"]) - len(splits["test"])) <= 3
+
+
 def test_rare_labels_are_in_every_split():
     table = templated(0, 200)
     table.loc[:5, "label"] = ["x", "x", "x", "y", "y", "y"]
