@@ -74,12 +74,11 @@ FOOTER_LINE = (
     r"(?i:sent from my (?:\w+ ){0,3}(?:i?phone|ipad|tablet|mobile|smartphone|device|laptop|computer))\.?",
     r"(?i:sent from my) [A-Z]\w*(?: [A-Z]\w*)* \d+\w*\.?",  # Kestrel 9
     r"Get (?:the )?(?:[A-Z]\w* ){1,4}app(?: for (?:your )?\w+)?",
-    r"(?i:confidentiality notice:|this e-?mail (?:and any|is confidential))[^\n]*"
-    r"(?i:addressee|recipient|privileged)[^\n]*",
+    r"(?=.*(?i:addressee|recipient|privileged))(?i:confidentiality notice:|this e-?mail (?:and any|is confidential)).*",
     r"--",
 )
-SIGNATURE = r"-- \r?\n(?:[^\n]{1,80}(?:\n|\Z)){1,4}"  # the mark and the limits of RFC 3676 and RFC 1855
-FOOTER = re.compile(rf"\n(?:{SIGNATURE}|[^\S\n]*(?:{'|'.join(FOOTER_LINE)}))\s*\Z")
+FOOTER = re.compile("|".join(FOOTER_LINE), re.DOTALL)
+SIGNATURE_LINES, SIGNATURE_WIDTH = 4, 80  # the limits of RFC 1855; the mark in front, "-- ", is that of RFC 3676
 
 
 @dataclass(frozen=True)
@@ -122,9 +121,27 @@ def strip_html(text: str) -> str:
 
 def strip_footer(text: str) -> str:
     """Cut off what mail programs add below a message: known lines at the very end, and signatures below "-- "."""
-    while match := FOOTER.search(text):
-        text = text[: match.start()]
-    return text
+    lines = text.split("\n")
+    end = kept = len(lines)
+    while True:
+        while end and not lines[end - 1].strip():
+            end -= 1
+        if end > 1 and FOOTER.fullmatch(lines[end - 1].strip()):
+            end = kept = end - 1
+        elif mark := find_signature(lines, end):
+            end = kept = mark
+        else:
+            return "\n".join(lines[:kept])
+
+
+def find_signature(lines: list[str], end: int) -> int | None:
+    """The place of the "-- " above a signature that ends before `end`; None where there is none."""
+    for place in range(end - 2, max(0, end - 2 - SIGNATURE_LINES), -1):
+        if not 0 < len(lines[place + 1]) <= SIGNATURE_WIDTH:
+            return None
+        if lines[place] in ("-- ", "-- \r"):
+            return place
+    return None
 
 
 def plain_label(label: str) -> str:

@@ -122,6 +122,13 @@ def test_footers_below_one_another_all_go():
     assert clean_text(text) == "where is it"
 
 
+def test_a_very_long_text_is_cleaned_in_no_time():
+    """One pass: looking for footers from the beginning again and again would take hours for each of these."""
+    assert clean_text("Hello" + "\n--" * 100_000) == "Hello"
+    said = "Hello\nThis email and any " + "privileged " * 50_000 + "\nplease help"
+    assert clean_text(said).split() == said.split()
+
+
 @pytest.mark.parametrize(
     ("label", "mended"),
     [
