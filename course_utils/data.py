@@ -78,6 +78,7 @@ FOOTER_LINE = (
     r"--",
 )
 FOOTER = re.compile("|".join(FOOTER_LINE), re.DOTALL)
+UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Zs")  # Unicode's controls, format characters (zero-width spaces ...) and white space
 SIGNATURE_LINES, SIGNATURE_WIDTH = 4, 80  # the limits of RFC 1855; the mark in front, "-- ", is that of RFC 3676
 
 
@@ -108,10 +109,14 @@ DIRT = {
 
 
 def clean_text(text: str) -> str:
-    """Repair one text: HTML, mojibake, mail footers, stray white space. Line breaks are kept, one at a time."""
+    """Repair one text: HTML, mojibake, mail footers, stray white space. Line breaks are kept, one at a time.
+
+    A text in which nothing can be seen, such as zero-width spaces alone, becomes empty.
+    """
     text = strip_footer(strip_html(ftfy.fix_encoding(text)))
     lines = (" ".join(line.split()) for line in text.splitlines())
-    return "\n".join(line for line in lines if line)
+    text = "\n".join(line for line in lines if line)
+    return text if any(unicodedata.category(letter) not in UNSEEN for letter in text) else ""
 
 
 def strip_html(text: str) -> str:
@@ -194,7 +199,7 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
     kept = ~(found["empty text"] | found["missing label"])
 
     table = pd.DataFrame({"text": text, "label": label})[kept]
-    same_text = table["text"].str.lower()
+    same_text = table["text"].str.lower().str.normalize("NFC")
     conflicting = table.groupby(same_text)["label"].transform("nunique") > 1
     repeated = same_text.duplicated() & ~conflicting
     found["conflicting duplicate"] = conflicting.reindex(text.index, fill_value=False)

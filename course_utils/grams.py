@@ -1,6 +1,7 @@
 """Lesson 3: texts as sets of five-character sequences, their grams, for `duplicates` and `minhash`."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,10 +15,11 @@ Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # first positions, second pos
 def lay_out(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Texts as one row of letters: their code points; which begin a sequence; where each text's sequences begin.
 
-    Texts count in lower case and with one blank for all that is no word. One shorter than five characters is its own
-    only sequence.
+    Texts count in lower case and with one blank for all that is no word, and an accent typed as a character of its own
+    (Unicode's form NFD) as a part of its letter. One shorter than five characters is its own only sequence.
     """
-    plain = [" ".join(re.findall(r"\w+", text.lower())) or text.strip() for text in texts]
+    texts = [unicodedata.normalize("NFC", text.lower()) for text in texts]
+    plain = [" ".join(re.findall(r"\w+", text)) or text.strip() for text in texts]
     plain = [text.ljust(5, "\0") for text in plain]
     points = np.frombuffer("".join(plain).encode("utf-32-le", "surrogatepass"), np.uint32)
     ends = np.cumsum([len(text) for text in plain], dtype=int)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import re
+import unicodedata
 from collections import Counter
 
 import datasets
@@ -175,6 +176,23 @@ def test_unknown_labels_take_their_commonest_spelling():
     labels = ["Billing", "BILLING", " Billing", "Where  is", "where is", "Where is", ""]
     kept, _ = clean(pd.DataFrame({"text": [f"text {i}" for i in range(7)], "label": labels}))
     assert kept["label"].tolist() == ["Billing"] * 3 + ["Where is"] * 3
+
+
+def test_an_accent_is_the_same_in_both_of_its_forms():
+    """One character, as most keyboards type it, or letter and accent apart, as macOS and some programs write it."""
+    said, label = "Où est passé mon colis déjà payé ?", "Café"
+    apart, label_apart = (unicodedata.normalize("NFD", text) for text in (said, label))
+    table = pd.DataFrame({"text": [said, apart, "hello", "bye"], "label": [label, label, label_apart, "b"]})
+    kept, report = clean(table)
+    assert kept["text"].tolist() == [said, "hello", "bye"] and kept["label"].tolist() == [label, label, "b"]
+    assert (report.rows["exact duplicate"], report.rows["label spelling"]) == ([1], [2])
+    assert mend_label(label_apart, [label]) == label
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff \u200e", "<p>&zwnj;&nbsp;&#8203;</p>", "\0"])
+def test_a_text_in_which_nothing_can_be_seen_is_empty(text):
+    assert clean_text(text) == ""
+    assert clean_text(f"a{text}b")[-1] == "b" and clean_text("👩\u200d👩") == "👩\u200d👩"
 
 
 def test_given_labels_keep_their_spelling():

@@ -1,6 +1,7 @@
 """Lesson 3: similarity, near duplicates, their groups, and leaks between two lists of texts."""
 
 import tracemalloc
+import unicodedata
 from itertools import combinations
 
 import numpy as np
@@ -95,6 +96,11 @@ def test_texts_of_other_scripts_and_without_words_are_compared_as_they_are():
         "OÙ EST MON COLIS?",
     ]
     assert [(a, b) for a, b, _ in similar_pairs(texts)] == [(0, 1), (4, 5)]
+
+
+def test_accents_typed_as_characters_of_their_own_hide_no_twin():
+    said = "Où est passée ma commande ? J'ai déjà écrit à l'équipe."
+    assert find_leaks([said], [unicodedata.normalize("NFD", said)]) == [(0, 0, 1.0)]
 
 
 def test_a_large_alphabet_does_not_overflow():
