@@ -43,10 +43,8 @@ def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "
         raise FileNotFoundError(f"There is no file {str(path)!r}: check the path, or give the full one.")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path.name} is not UTF-8 text (byte {error.start}): save it again as CSV in UTF-8."
-        ) from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path.name} is not UTF-8 text: save it again as CSV in UTF-8.") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{path.name} cannot be read as CSV ({reason}): quote texts that hold commas.") from None
@@ -155,12 +153,17 @@ def plain_label(label: str) -> str:
 
 
 def mend_label(label: str, known: Sequence[str]) -> str | None:
-    """Map a label to a known one, over case, white space and small misspellings; None when nothing is near."""
+    """Map a label to a known one, over case, white space and small misspellings; None when nothing is near.
+
+    Digits must be the same: "2021" is no misspelling of "2020". Of letters nobody can tell: "irrelevant" would become
+    "relevant", so look at what was mended.
+    """
     if label in known:
         return label
     spelling = {plain_label(name): name for name in known}
     plain = plain_label(label)
-    close = [plain] if plain in spelling else difflib.get_close_matches(plain, spelling, n=1, cutoff=0.75)
+    alike = [name for name in spelling if re.findall(r"\d", name) == re.findall(r"\d", plain)]
+    close = [plain] if plain in spelling else difflib.get_close_matches(plain, alike, n=1, cutoff=0.75)
     return spelling[close[0]] if close else None
 
 
@@ -180,8 +183,11 @@ def clean(examples: pd.DataFrame, labels: Sequence[str] | None = None) -> tuple[
     A text that occurs again with the same label is kept once; one that occurs with different labels is dropped
     altogether, because nobody can say which is right.
 
-    Raises ValueError when no row is left, or, with `labels` None, only one label.
+    Raises ValueError when no row is left, or, with `labels` None, only one label, or for `labels` that are no list
+    of strings.
     """
+    if labels is not None and (isinstance(labels, str) or not all(isinstance(label, str) for label in labels)):
+        raise ValueError(f'labels={labels!r} is no list of strings: write them in quotes, such as ["1", "2"].')
     raw_text, raw_label = (examples[name].astype("str").fillna("").reset_index(drop=True) for name in ("text", "label"))
     text = raw_text.map(clean_text)
     if labels is None:

@@ -69,7 +69,7 @@ def test_bad_files_get_one_sentence(tmp_path, content, options, error, says):
 
 def test_a_file_in_another_encoding_is_refused(tmp_path):
     path = write(tmp_path / "mine.csv", "text,label\ncafé,x\n", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"mine\.csv is not UTF-8.*save it again"):
+    with pytest.raises(ValueError, match=r"mine\.csv is not UTF-8 text: save it again"):
         read_examples(path)
 
 
@@ -143,6 +143,24 @@ def test_a_very_long_text_is_cleaned_in_no_time():
 )
 def test_labels_are_mended_only_when_near_a_known_one(label, mended):
     assert mend_label(label, QUEUES) == mended
+
+
+@pytest.mark.parametrize(
+    ("label", "known", "mended"),
+    [
+        ("2021", ["2020", "2022"], None),
+        ("class 3", ["class 1", "class 2"], None),
+        ("claas 1", ["class 2", "class 1"], "class 1"),
+    ],
+)
+def test_another_number_is_no_misspelling(label, known, mended):
+    assert mend_label(label, known) == mended
+
+
+@pytest.mark.parametrize("labels", [[1, 2], "ab"])
+def test_valid_labels_that_are_no_strings_are_refused(labels):
+    with pytest.raises(ValueError, match=r"no list of strings: write them in quotes"):
+        clean(pd.DataFrame({"text": ["one", "two"], "label": ["1", "2"]}), labels)
 
 
 def test_clean_finds_all_the_dirt_that_the_key_lists_and_nothing_else(cleaned):

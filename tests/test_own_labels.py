@@ -174,6 +174,19 @@ def test_predict_writes_utf8_to_a_pipe_and_takes_no_mark_for_a_text(mine, tmp_pa
     assert said["probabilities"] == pytest.approx(written["probabilities"], abs=1e-4)
 
 
+def test_what_was_taken_for_a_misspelt_label_is_said(tmp_path):
+    from argparse import Namespace
+
+    from course_utils.cli.prepare import read_clean
+
+    labels = ["relevant", "irrelevant", "irrelevant", "othr", " Other", "?"]
+    pd.DataFrame({"text": list("abcdef"), "label": labels}).to_csv(tmp_path / "a.csv", index=False)
+    options = Namespace(text_column="text", label_column="label", encoding="utf-8")
+    _, (said,), _ = read_clean(options, str(tmp_path / "a.csv"), ["relevant", "other"], mend=True)
+    assert "misspelt, 'irrelevant' for 'relevant' in 2 row(s); 'othr' for 'other' in 1 row(s); what is" in said
+    assert read_clean(options, str(tmp_path / "a.csv"), sorted(set(labels)), mend=True)[1] == []
+
+
 def test_twins_in_a_report_are_cut_like_other_texts():
     from course_utils.cli.measure import LONGEST_TEXT
     from course_utils.cli.prepare import leave_out_leaks

@@ -12,7 +12,7 @@ import pandas as pd
 from datasets import DatasetDict
 
 from course_utils.cli.measure import LONGEST_TEXT
-from course_utils.data import DIRT, CleaningReport, clean, count_tokens, plain_label, tokenize
+from course_utils.data import DIRT, CleaningReport, clean, count_tokens, mend_label, plain_label, tokenize
 from course_utils.duplicates import EXACT, find_leaks
 from course_utils.splits import split_examples
 from course_utils.tables import name_of, read_table
@@ -79,6 +79,8 @@ def read_clean(
         elif not mend:
             table["label"] = spell_as(labels, table["label"])
         cleaned, report = clean(table, labels)
+        if mend:
+            notes += describe_mended(table["label"], labels, path)
     except ValueError as error:
         raise ValueError(f"{name_of(path)}: {error}") from None
     return cleaned, notes + describe_mended(table["label"], cleaned["label"]), report
@@ -92,6 +94,20 @@ def describe_mended(before: pd.Series, after: pd.Series) -> list[str]:
     shown = [f"{found!r} for {kept!r} in {rows:,} row(s)" for (found, kept), rows in counts[:5]]
     more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
     return [f"Labels were taken for the nearest of --labels: {', '.join(shown)}{more}."] if shown else []
+
+
+def describe_mended(found: pd.Series, labels: Sequence[str], path: str) -> list[str]:
+    """A sentence on what was taken for a misspelling of a valid label: it may have been a label of its own."""
+    mended = {value: mend_label(value, labels) for value in found.unique()}
+    counts = found.map(plain_label).value_counts()
+    taken = {plain_label(value): label for value, label in mended.items() if label}
+    taken = {plain: label for plain, label in taken.items() if plain != plain_label(label)}
+    if not taken:
+        return []
+    shown = sorted(taken, key=counts.get, reverse=True)
+    words = "; ".join(f"{plain!r} for {taken[plain]!r} in {counts[plain]:,} row(s)" for plain in shown[:8])
+    more = f"; and {len(shown) - 8} more" if shown[8:] else ""
+    return [f"{name_of(path)}: taken for misspelt, {words}{more}; what is a label of its own belongs into --labels."]
 
 
 def check_labels(labels: pd.Series, name: str) -> None:
@@ -117,7 +133,8 @@ def check_rare(labels: pd.Series, path: str) -> None:
     more = f" and {len(rare) - 5} more" if len(rare) > 5 else ""
     raise ValueError(
         f"{name_of(path)} has {len(rare)} label(s) with fewer than 3 different texts, one for each split "
-        f"({'; '.join(shown)}{more}): mend them, add examples, or name the labels to keep with --labels."
+        f"({'; '.join(shown)}{more}): mend them, add examples, or name the labels to keep with --labels "
+        "(others are mended towards the nearest of these, or dropped)."
     )
 
 
