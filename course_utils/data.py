@@ -64,9 +64,15 @@ def read_examples(path: str | Path = TICKETS, text: str = "text", label: str = "
 
 # --- cleaning ---------------------------------------------------------------------------------------------------
 
-TAG = re.compile(r"</?(a|b|br|div|em|font|i|p|span|strong|u|ul|li|table|tr|td)(?=[\s/>])[^<>]*>", re.IGNORECASE)
+TAG = re.compile(
+    r"</?(a|b|blockquote|body|br|center|div|em|font|h[1-6r]|head|html|i|img|li|link|meta|o:p|ol|p|pre|small|span|"
+    r"strong|su[bp]|t[dhr]|table|tbody|tfoot|thead|title|u|ul)(?=[\s/>])[^<>]*>", re.IGNORECASE,
+)  # fmt: skip
+HIDDEN = re.compile(  # what no reader sees; a search ends where another begins, so what is never closed costs no time
+    r"<(style|script)(?=[\s>])[^<>]*>(?:(?!<\1[\s>]).)*?</\1\s*>|<!--(?:(?!<!--).)*?-->|<!doctype[^<>]*>", re.I | re.S
+)
 ENTITY = re.compile(r"&(#\d+|#x[\da-f]+|\w+);", re.IGNORECASE)
-BREAK = re.compile(r"<(br|/p|/div)\s*/?>", re.IGNORECASE)
+BREAK = re.compile(r"<(br|/p|/div|/h[1-6])\s*/?>", re.IGNORECASE)
 # One line that a mail program adds, as a whole: a customer's sentence that begins like it must not match.
 FOOTER_LINE = (
     r"(?i:sent from my (?:\w+ ){0,3}(?:i?phone|ipad|tablet|mobile|smartphone|device|laptop|computer))\.?",
@@ -119,7 +125,7 @@ def clean_text(text: str) -> str:
 
 def strip_html(text: str) -> str:
     """Turn HTML into the text a reader would see; "&copy=2" in an address, without a semicolon, is no entity."""
-    return ENTITY.sub(lambda entity: html.unescape(entity[0]), TAG.sub(" ", BREAK.sub("\n", text)))
+    return ENTITY.sub(lambda entity: html.unescape(entity[0]), TAG.sub(" ", BREAK.sub("\n", HIDDEN.sub(" ", text))))
 
 
 def strip_footer(text: str) -> str:

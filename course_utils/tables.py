@@ -134,9 +134,10 @@ def find_undecodable(path: Path, encoding: str) -> int | None:
 
 def lines_of(path: Path, encoding: str) -> Iterator[str]:
     """The lines of a text file, line ends included. Raises ValueError for undecodable ones and for NUL bytes."""
-    encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding  # skips Excel's byte-order mark
     with explain_decoding(path, encoding.removesuffix("-sig")), path.open(encoding=encoding, newline="") as file:
         for number, line in enumerate(file, start=1):
+            if number == 1:
+                line = line.removeprefix("\ufeff")  # the byte-order mark of Excel and Notepad
             if "\0" in line:
                 raise ValueError(f"{path.name!r} has a NUL byte in line {number}: remove it, or export the file again.")
             yield line

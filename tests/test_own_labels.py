@@ -89,6 +89,16 @@ def test_tags_with_attributes_and_without_a_blank_are_taken_out():
     assert clean_text("<p>Hi</p><br/><B class='x'>bold</B>").split() == ["Hi", "bold"]
 
 
+def test_a_whole_page_of_html_becomes_what_a_reader_sees():
+    page = """<!DOCTYPE html><html><head><style type="text/css">p > b {color: red}</style></head><body class="mail">
+    <!--[if mso]><p>For Outlook</p><![endif]--><h1>Refund</h1><p>Where is it?<o:p></o:p></p><hr><img src="x.png">
+    <script>alert("1 < 2")</script></body></html>"""
+    assert clean_text(page) == "Refund\nWhere is it?"
+    assert clean_text("<style>" * 50_000)[:14] == "<style><style>"  # never closed: left as it is, and at once
+    for text in ("size <S or >L", "see <https://x.example/h1>", "<hi there>", "a <- b --> c"):
+        assert clean_text(text) == text
+
+
 def test_a_label_that_never_occurs_has_no_recall_and_no_f1():
     result = Evaluation.from_probabilities(["a", "b"], [0, 0], np.array([[0.9, 0.1], [0.2, 0.8]]))
     there, absent = class_scores(result)

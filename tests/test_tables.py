@@ -54,6 +54,13 @@ def test_an_alias_of_an_encoding_is_the_encoding(tmp_path):
     assert as_rows(read(tmp_path / "a.csv", encoding="utf16")[0]) == ROWS
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf_8", "U8", "utf-8-sig", "utf-16-le"])
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path, encoding):
+    mark = "" if encoding == "utf-8-sig" else "\ufeff"
+    (tmp_path / "a.csv").write_bytes((mark + TABLE.to_csv(index=False)).encode(encoding))
+    assert as_rows(read(tmp_path / "a.csv", encoding=encoding)[0]) == ROWS
+
+
 def test_half_an_emoji_is_no_character(tmp_path):
     (tmp_path / "a.jsonl").write_text(r'{"message": "nice \ud83d", "queue": "a \ud83d\ude00"}')
     assert as_rows(read(tmp_path / "a.jsonl")[0]) == [("nice \ufffd", "a \U0001f600")]

@@ -1,5 +1,6 @@
 """predict: label texts as they come, from a file or from standard input."""
 
+import codecs
 import csv
 import json
 import queue
@@ -45,8 +46,8 @@ def run(options: Namespace) -> int:
         check_codec(options.encoding)
         if hasattr(sys.stdin, "reconfigure"):
             # As in a file, a byte-order mark in front, which Windows puts there, is no part of the first text.
-            is_utf8 = options.encoding.lower() in ("utf-8", "utf8")
-            sys.stdin.reconfigure(encoding="utf-8-sig" if is_utf8 else options.encoding)
+            utf8 = codecs.lookup(options.encoding).name == "utf-8"  # by whatever alias: UTF-8, utf8 ...
+            sys.stdin.reconfigure(encoding="utf-8-sig" if utf8 else options.encoding)
         chunks = chunks_of_stream(sys.stdin)
     else:
         column = options.text_column or training.get("text_column", "text")
