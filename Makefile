@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 help:
 	@echo "make lab        set up, then open JupyterLab at lesson 1"
 	@echo "make test       set up, then run every test, the notebooks included"
-	@echo "make test-slow  run the tests that take minutes: faults planted in copies, every cell run twice, the lessons timed"
+	@echo "make test-slow  run the tests that take minutes: faults planted in copies, every cell of lessons 1 to 9 run twice, the lessons timed"
 	@echo "make notebooks  run every lesson and store its outputs"
 	@echo "make book       build a site of all lessons for reading, as they are stored, in build/book"
 	@echo "make experiments  measure what the labs and lessons compare, over seeds (hours; can be stopped and started again)"

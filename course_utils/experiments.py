@@ -78,7 +78,8 @@ def run_and_print(name: str, options: argparse.Namespace) -> None:
     print(f"{name}: means over seeds, with the half-width of their 95 % interval")
     for metric in ("macro_f1", "accuracy"):
         for (contestant, size), row in summarize(results, metric).iterrows():
-            score = f"{row['mean']:.3f} ± {row['half']:.3f} ({row['seeds']:.0f} seeds)"
+            half = f" ± {row['half']:.3f}" if row["seeds"] > 1 else ""
+            score = f"{row['mean']:.3f}{half} ({row['seeds']:.0f} seeds)"
             print(f"{metric:8} {contestant:20} {size:>4} labels a class: {score}")
 
 

@@ -169,7 +169,8 @@ def at_common_loss(results: dict, first: str, second: str) -> dict:
 def results_table(results: dict, metric: str = "macro_f1") -> pd.DataFrame:
     """A study as a table: contestants in rows, labels a class in columns, "mean ± half-width (seeds)" in the cells."""
     summary = summarize(results, metric)
-    cells = [f"{row.mean:.2f} ± {row.half:.2f} ({row.seeds})" for row in summary.itertuples()]
+    halves = [f" ± {row.half:.2f}" if row.seeds > 1 else "" for row in summary.itertuples()]  # one seed knows no spread
+    cells = [f"{row.mean:.2f}{half} ({row.seeds})" for row, half in zip(summary.itertuples(), halves, strict=True)]
     table = pd.Series(cells, index=summary.index).unstack(sort=False)
     sizes = sorted(table.columns, key=lambda size: float("inf") if size == "all" else int(size))
     return table[sizes].rename_axis(index=metric.replace("_", "-"), columns="labels a class")

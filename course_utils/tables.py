@@ -136,8 +136,7 @@ def lines_of(path: Path, encoding: str) -> Iterator[str]:
     """The lines of a text file, line ends included. Raises ValueError for undecodable ones and for NUL bytes."""
     with explain_decoding(path, encoding.removesuffix("-sig")), path.open(encoding=encoding, newline="") as file:
         for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix("\ufeff")  # the byte-order mark of Excel and Notepad
+            line = line.removeprefix("\ufeff") if number == 1 else line  # the byte-order mark of Excel and Notepad
             if "\0" in line:
                 raise ValueError(f"{path.name!r} has a NUL byte in line {number}: remove it, or export the file again.")
             yield line

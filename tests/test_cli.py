@@ -373,11 +373,12 @@ def test_texts_without_words_have_a_baseline_too():
 
 
 def test_labels_taken_for_others_are_named():
-    before, after = pd.Series(["happy", "unhappy", " HAPPY", "?"]), pd.Series(["happy"] * 3)
-    assert prepare.describe_mended(before, after) == [
-        "Labels were taken for the nearest of --labels: 'unhappy' for 'happy' in 1 row(s)."
+    found, labels = pd.Series(["happy", "unhappy", " HAPPY", "?", "Unhappy"]), ["happy", "sad"]
+    assert prepare.describe_mended(found, labels, "a.csv") == [
+        "'a.csv': taken for misspelt, 'unhappy' for 'happy' in 2 row(s); what is a label of its own belongs into "
+        "--labels."
     ]
-    assert prepare.describe_mended(before, after.iloc[[0, 2]]) == []
+    assert prepare.describe_mended(found[[0, 2, 3]], labels, "a.csv") == []
 
 
 def test_accents_are_spelled_in_two_ways():

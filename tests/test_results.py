@@ -107,6 +107,7 @@ def test_a_study_is_shown_as_a_table_with_intervals_and_seeds(tmp_path):
     )  # sizes may have been added later
     assert table.loc["a", "16"] == table.loc["b", "all"] == "0.50 ± 0.00 (2)"
     assert table.isna().loc["a"].tolist() == [False, True, True]
+    assert r.results_table({"settings": {}, "runs": runs[:1]}).loc["b", "all"] == "0.50 (1)"  # one seed has no interval
 
 
 def test_a_missing_file_and_one_that_holds_no_results_are_refused_in_a_sentence(tmp_path):

@@ -73,7 +73,7 @@ def training_facts(folder: str) -> dict:
     """What report.json says of the training data; nothing for a folder without one."""
     try:
         return json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

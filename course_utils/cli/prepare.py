@@ -83,17 +83,7 @@ def read_clean(
             notes += describe_mended(table["label"], labels, path)
     except ValueError as error:
         raise ValueError(f"{name_of(path)}: {error}") from None
-    return cleaned, notes + describe_mended(table["label"], cleaned["label"]), report
-
-
-def describe_mended(before: pd.Series, after: pd.Series) -> list[str]:
-    """Say which labels were taken for which, where more than case and blanks changed: "unhappy" is near "happy"."""
-    pairs = pd.DataFrame({"before": before.reindex(after.index), "after": after})
-    other = pairs["before"].map(plain_label) != pairs["after"].map(plain_label)
-    counts = list(pairs[other].value_counts().items())
-    shown = [f"{found!r} for {kept!r} in {rows:,} row(s)" for (found, kept), rows in counts[:5]]
-    more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
-    return [f"Labels were taken for the nearest of --labels: {', '.join(shown)}{more}."] if shown else []
+    return cleaned, notes, report
 
 
 def describe_mended(found: pd.Series, labels: Sequence[str], path: str) -> list[str]:
