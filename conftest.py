@@ -10,5 +10,5 @@ os.environ["HTTP_PROXY"] = os.environ["HTTPS_PROXY"] = "http://127.0.0.1:9"  # a
 
 def pytest_configure(config):
     """Find nbval's file from any folder; pyproject.toml names it as seen from this one."""
-    if name := config.option.nbval_sanitize_with:
+    if name := config.getoption("nbval_sanitize_with", None):
         config.option.nbval_sanitize_with = str(config.rootpath / name)
