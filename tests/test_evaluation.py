@@ -208,6 +208,14 @@ def test_the_encoder_is_a_baseline_like_the_others(tiny, few, monkeypatch):
     np.testing.assert_array_equal(result.predicted, by_hand.predict(encode_sentences(list(few["test"]["text"]), tiny)))
 
 
+def test_class_weights_bring_counting_words_what_the_documents_say(tokenizer):
+    tickets, scores = load_tickets(tokenizer), {}
+    for weights in (None, "balanced"):
+        baseline = evaluation.tfidf_baseline().set_params(logisticregression__class_weight=weights)
+        scores[weights] = evaluation.evaluate_baseline(baseline, tickets["train"], tickets["test"]).macro_f1
+    assert (round(scores[None], 2), round(scores["balanced"], 2)) == (0.70, 0.75)
+
+
 def test_pretraining_is_worth_something_with_few_labels(tokenizer):
     """Lesson 6 shows it for seed 0, with 32 labels a queue; here are other labels, another head, another order."""
     tickets = load_tickets(tokenizer, per_label=32, seed=1)
