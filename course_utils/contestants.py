@@ -72,8 +72,10 @@ class Recipe:
 
 # The sentence encoder is in no study, because it must be fetched from the hub: name it with --contestants.
 BASELINES = {"majority class": majority_baseline, "TF-IDF": tfidf_baseline, "sentence encoder": encoder_baseline}
-UNTRAINED = ("frozen states", "zero-shot", "few-shot")
-TAUGHT, STUDENT = ("taught gpt2-mini", "taught TF-IDF"), "gpt2-mini"
+UNTRAINED = ("frozen states", "zero-shot", "few-shot", "zero-shot, as a chat", "few-shot, as a chat")
+# Who learns from a teacher's labels, too, and what each is without them. The network is the STUDENT's.
+TAUGHT = {"taught gpt2-mini": "plain", "taught TF-IDF": "TF-IDF"}
+STUDENT = "gpt2-mini"
 NETWORKS = {
     "pre-trained": Recipe(rates=(1e-3,)),
     "probe, then all blocks": Recipe(start=True, dropout=0.1, label_smoothing=0.1, longer=2, rates=(1e-3,)),
@@ -118,14 +120,14 @@ def read_states(model: str, labels: tuple[str, ...]) -> StateReader:
 
 
 @lru_cache(maxsize=1)
-def prompt(model: str, texts: tuple[str, ...], labels: tuple[str, ...], examples: tuple = ()) -> np.ndarray:
+def prompt(model: str, texts: tuple[str, ...], labels: tuple[str, ...], examples: tuple, chat: bool) -> np.ndarray:
     """Ask a language model for the labels of texts; the same question is not asked twice."""
     language_model = load_language_model(model).to(pick_device())
-    return prompt_probabilities(language_model, load_tokenizer(model), texts, labels, examples)
+    return prompt_probabilities(language_model, load_tokenizer(model), texts, labels, examples, chat)
 
 
 def evaluate_untrained(name: str, tokenized, model: str) -> Evaluation:
-    """Score "frozen states", "zero-shot" or "few-shot" on the test split. No weight of the GPT changes.
+    """Score one of `UNTRAINED` on the test split. No weight of the GPT changes.
 
     "few-shot" has all training texts in its prompt as solved examples, "zero-shot" none.
     """
@@ -134,10 +136,11 @@ def evaluate_untrained(name: str, tokenized, model: str) -> Evaluation:
     if name == "frozen states":
         return evaluate_baseline(frozen_classifier(read_states(model, labels)), train, test)
     examples = ()
-    if name == "few-shot":
+    if name.startswith("few-shot"):
         mixed = train.shuffle(seed=0)  # not sorted by label: the last examples weigh most
         examples = tuple((row["text"], labels[row["label"]]) for row in mixed)
-    return Evaluation.from_probabilities(labels, test["label"], prompt(model, tuple(test["text"]), labels, examples))
+    probabilities = prompt(model, tuple(test["text"]), labels, examples, chat=name.endswith("as a chat"))
+    return Evaluation.from_probabilities(labels, test["label"], probabilities)
 
 
 def let_label(tokenized, texts: Sequence[str], model: str):
@@ -245,13 +248,10 @@ def measure_contestant(
 
     Returns `macro_f1` and `accuracy` on the test split (0 to 1); for a network also what `measure_network` adds.
     """
+    if name in TAUGHT:
+        tokenized, name, model = let_label(tokenized, texts, model), TAUGHT[name], STUDENT
     if name in NETWORKS:
         return measure_network(NETWORKS[name], tokenized, seed, model, texts)
-    if name in TAUGHT:
-        tokenized = let_label(tokenized, texts, model)
-        if name == TAUGHT[0]:
-            return measure_network(NETWORKS["plain"], tokenized, seed, STUDENT)
-        name = name.removeprefix("taught ")
     if name in BASELINES:
         result = evaluate_baseline(BASELINES[name](), tokenized["train"], tokenized["test"])
     else:

@@ -61,7 +61,10 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats: minus the log of the probability of the true class; nan after divergence."""
+        """Mean cross-entropy in nats: minus the log of the probability of the true class; nan after divergence.
+
+        scikit-learn takes probabilities below 2e-16 for that, so no text counts with more than 36 nats.
+        """
         if not np.isfinite(self.probabilities).all():
             return float("nan")
         return float(log_loss(self.true, self.probabilities, labels=range(len(self.labels))))

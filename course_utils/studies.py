@@ -83,8 +83,10 @@ STUDIES = {
         model="smollm2",
         only={"probe, then LoRA": (8, 16, 32), "probe, then both halves": (16,)},
     ),
-    "taught": Study(TAUGHT, (8, 16, 32, 64), 3, "smollm2"),
-    "prompting": Study(("zero-shot", "few-shot"), (1, 2), seeds=3, model="smollm2"),
+    "taught": Study(tuple(TAUGHT), (8, 16, 32, 64), 3, "smollm2"),
+    "prompting": Study(
+        ("zero-shot", "few-shot", "zero-shot, as a chat", "few-shot, as a chat"), (1, 2, 4), seeds=3, model="smollm2"
+    ),
 }
 
 
@@ -150,7 +152,8 @@ def run_study(
 
 def describe_settings(study: Study, splits: dict[str, pd.DataFrame], model: str) -> dict:
     """What a reader needs to judge the numbers or to make them again, as it stands in a file of results."""
-    recipes = {name: asdict(NETWORKS[name]) for name in study.contestants if name in NETWORKS}
+    known = {name: TAUGHT.get(name, name) for name in study.contestants}
+    recipes = {name: asdict(NETWORKS[recipe]) for name, recipe in known.items() if recipe in NETWORKS}
     student = {"student": fingerprint_model(STUDENT)} if set(TAUGHT) & set(study.contestants) else {}
     return {
         **student,

@@ -1,5 +1,6 @@
 """What all tests share: a browser, and small real inputs."""
 
+import copy
 import os
 import shutil
 from pathlib import Path
@@ -34,9 +35,23 @@ def browser():
         browser.close()
 
 
+TEMPLATE = (
+    "{% for turn in messages %}<|pad|>{{ turn['role'] }}\n{{ turn['content'] | trim }}<|endoftext|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|pad|>assistant\n{% endif %}"
+)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     return load_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def chatty(tokenizer):
+    """The embedded GPT's tokenizer, with a chat template as if the GPT were tuned on chats."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
 
 
 @pytest.fixture(scope="session")

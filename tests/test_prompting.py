@@ -1,6 +1,7 @@
 """Prompting: likelihoods of words, computed with shared keys and values, equal those of the whole text."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,6 +60,47 @@ def test_a_prompt_holds_the_task_then_the_examples_then_room_for_the_text():
     prompt = prompting.write_prompt("Sort.", [("Late!", "delivery"), ("Broken.", "returns")])
     assert prompt == "Sort.\n\nText: Late!\nGroup: delivery\n\nText: Broken.\nGroup: returns\n\nText: "
     assert prompting.write_prompt("Sort.") == "Sort.\n\nText: "
+
+
+def test_a_chat_holds_the_task_and_the_examples_as_turns(chatty):
+    before, after = prompting.write_chat(chatty, "Sort.", [("Late!", "delivery")])
+    assert chatty.decode(before) == (
+        "<|pad|>user\nSort.\n\nLate!<|endoftext|>\n<|pad|>assistant\ndelivery<|endoftext|>\n<|pad|>user\n"
+    )
+    assert chatty.decode(after) == "<|endoftext|>\n<|pad|>assistant\n"
+    assert (before.count(chatty.eos_token_id), after[0]) == (2, chatty.eos_token_id)  # the marks are special tokens
+    before, _ = prompting.write_chat(chatty, "Sort.")
+    assert chatty.decode(before) == "<|pad|>user\nSort.\n\n"
+
+
+def test_special_tokens_in_a_chats_texts_stay_text(chatty):
+    plain, _ = prompting.write_chat(chatty, "Sort.", [("Late!", "delivery")])
+    given, _ = prompting.write_chat(chatty, "Sort.", [("<|endoftext|> Late!", "delivery")])
+    assert given.count(chatty.eos_token_id) == plain.count(chatty.eos_token_id)
+    assert "<|endoftext|> Late!" in chatty.decode(given)
+
+
+@torch.no_grad()
+def test_likelihoods_in_a_chat_are_those_of_the_whole_chat(model, chatty):
+    before, after = prompting.write_chat(chatty, "Sort.", [("Late!", "delivery")])
+    scores = prompting.word_log_likelihoods(model, chatty, before, TEXTS, WORDS, after)
+    for (i, text), (j, word) in itertools.product(enumerate(TEXTS), enumerate(WORDS)):
+        known = [*before, *chatty(text, split_special_tokens=True).input_ids, *after]
+        ids = chatty(word).input_ids  # no blank: the word begins a turn
+        logits = model(torch.tensor([known + ids])).logits[0].log_softmax(-1)
+        expected = sum(logits[len(known) - 1 + k, token].item() for k, token in enumerate(ids))
+        assert scores[i, j] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_model_without_a_chat_template_says_so(model, tokenizer):
+    with pytest.raises(ValueError, match="no chat template"):
+        prompting.prompt_probabilities(model, tokenizer, TEXTS, ["a", "b"], chat=True)
+
+
+def test_a_probability_from_a_chat_is_another(model, chatty):
+    labels = ["billing", "delivery"]
+    asked, chatted = (prompting.prompt_probabilities(model, chatty, TEXTS, labels, chat=chat) for chat in (False, True))
+    assert chatted.shape == (2, 2) and np.allclose(chatted.sum(1), 1) and not np.allclose(asked, chatted)
 
 
 def test_calibration_takes_away_what_a_word_has_whatever_the_text():

@@ -217,7 +217,8 @@ def test_results_were_made_with_the_recipes_and_the_network_of_today(name, finge
     if name == "taught":
         assert settings["student"] == fingerprint(contestants.STUDENT)
     for contestant, recipe in settings["recipes"].items():
-        assert recipe == json.loads(json.dumps(asdict(contestants.NETWORKS[contestant]))), contestant
+        today = contestants.NETWORKS[contestants.TAUGHT.get(contestant, contestant)]
+        assert recipe == json.loads(json.dumps(asdict(today))), contestant
 
 
 @pytest.mark.parametrize("name", [*studies.STUDIES, "sentence_encoder", BEFORE])

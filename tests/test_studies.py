@@ -28,16 +28,16 @@ def small(splits):
 
 
 @pytest.fixture(scope="module")
-def deep(tokenizer, tmp_path_factory) -> str:
+def deep(chatty, tmp_path_factory) -> str:
     """The folder of a tiny GPT-2 with more blocks than the embedded one has: eight."""
     folder = tmp_path_factory.mktemp("deep")
     torch.manual_seed(7)
     config = GPT2Config(
-        vocab_size=len(tokenizer), n_positions=1024, hidden_size=16, n_layer=8, n_head=2, resid_pdrop=0.0,
-        embd_pdrop=0.0, attn_pdrop=0.0, pad_token_id=tokenizer.pad_token_id, bos_token_id=0, eos_token_id=0,
+        vocab_size=len(chatty), n_positions=1024, hidden_size=16, n_layer=8, n_head=2, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, pad_token_id=chatty.pad_token_id, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    chatty.save_pretrained(folder)
     return str(folder)
 
 
@@ -156,8 +156,8 @@ def test_networks_share_what_their_frozen_blocks_computed_only_if_those_are_as_l
 def test_a_prompt_is_asked_once_and_its_examples_are_the_training_texts(small, tokenizer, tiny, monkeypatch):
     asked = []
 
-    def note(model, tokenizer, texts, labels, examples):
-        asked.append((texts, labels, examples))
+    def note(model, tokenizer, texts, labels, examples, chat):
+        asked.append((texts, labels, examples, chat))
         return torch.eye(2)[[0] * len(texts)].numpy()
 
     monkeypatch.setattr(c, "prompt_probabilities", note)
@@ -167,7 +167,9 @@ def test_a_prompt_is_asked_once_and_its_examples_are_the_training_texts(small, t
         "zero-shot", tokenized, 1, tiny
     )
     result = c.measure_contestant("few-shot", tokenized, 0, tiny)
-    (texts, labels, none), (_, _, examples) = asked
+    assert c.measure_contestant("few-shot, as a chat", tokenized, 0, tiny) == result
+    (texts, labels, none, _), (_, _, examples, plain), (_, _, same, chat) = asked
+    assert same == examples and chat and not plain
     assert texts == tuple(tokenized["test"]["text"]) and labels == ("billing", "delivery") and none == ()
     assert sorted(examples) == sorted(small["train"][["text", "label"]].itertuples(index=False, name=None))
     assert result["accuracy"] == sum(small["test"]["label"] == "billing") / len(small["test"])

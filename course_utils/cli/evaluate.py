@@ -2,9 +2,8 @@
 
 from argparse import Namespace
 
-from course_utils.architecture import context_length
 from course_utils.cli.measure import class_scores, main_scores
-from course_utils.cli.predict import label_texts, training_facts
+from course_utils.cli.predict import label_texts, longest_text, training_facts
 from course_utils.cli.prepare import check_test, read_clean, short
 from course_utils.cli.show import say, say_table, show_number, show_score
 from course_utils.devices import pick_device
@@ -23,7 +22,7 @@ def run(options: Namespace) -> int:
         setattr(options, f"{name}_column", chosen)
     table, notes, report = read_clean(options, options.file, labels)
     check_test(table, options.file)
-    limit = min(training.get("max_tokens", tokenizer.model_max_length), context_length(model))
+    limit = longest_text(training, tokenizer, model)
     texts = table["text"].tolist()
     probabilities = np.array(label_texts(model.to(pick_device()), tokenizer, texts, limit))
     true = table["label"].map(labels.index).to_numpy()

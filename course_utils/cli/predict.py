@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
     model, tokenizer = load_fine_tuned(options.folder)
     model = model.to(pick_device())
     training = training_facts(options.folder)
-    limit = min(training.get("max_tokens", tokenizer.model_max_length), context_length(model))
+    limit = longest_text(training, tokenizer, model)
     if options.file == "-":
         check_codec(options.encoding)
         if hasattr(sys.stdin, "reconfigure"):
@@ -75,6 +75,12 @@ def training_facts(folder: str) -> dict:
         return json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def longest_text(training: dict, tokenizer, model) -> int:
+    """After how many tokens a text is cut: where it was in training, or where tokenizer or model end."""
+    known = training.get("max_tokens")
+    return min(known if isinstance(known, int) else tokenizer.model_max_length, context_length(model))
 
 
 def label_texts(model, tokenizer, texts, limit: int, batch_size: int = 64) -> list[list[float] | None]:
