@@ -450,6 +450,28 @@ def test_what_lesson_10_calls_shown_remains_when_corrected():
     assert set(gaps["shown"]) == {"no difference shown"} and gaps["mean"].abs().max() < 0.025
 
 
+def test_what_lesson_10_says_of_prompts():
+    results, sizes = r.read_results("prompting"), (1, 2, 4)
+    score, right = (
+        {(run["contestant"], run["labels"], run["seed"]): run[metric] for run in results["runs"]}
+        for metric in ("macro_f1", "accuracy")
+    )
+    few, chat = "few-shot", "few-shot, as a chat"
+    for size in sizes:
+        gains = [score[chat, size, seed] - score[few, size, seed] for seed in range(3)]
+        assert min(gains) > 0
+        mean = np.mean([score[chat, size, seed] for seed in range(3)])
+        assert 0.215 < mean < 0.275 and mean <= np.mean([score[chat, 1, seed] for seed in range(3)])
+    assert all(score[few, 4, seed] < score["zero-shot", 4, seed] for seed in range(3))
+    pairs = [(few, "zero-shot"), (chat, "zero-shot, as a chat"), (chat, few)]
+    assert remaining(results, *pairs) == [{"4": "behind"}, {"2": "ahead"}, {"4": "ahead"}]
+    assert [round(score[name, 1, 0], 2) for name in ("zero-shot", "zero-shot, as a chat")] == [0.19, 0.15]
+    assert round(right["zero-shot", 1, 0], 2) == 0.19
+    assert sorted(round(right[chat, 1, seed], 2) for seed in range(3)) == [0.26, 0.27, 0.32]
+    shares = load_ticket_splits()["test"]["label"].value_counts(normalize=True)
+    assert round(shares.iloc[0], 2) == 0.25
+
+
 def test_what_lesson_10_says_of_training_the_body():
     results, frozen, start = r.read_results("ways"), "frozen states", "probe alone"
     nothing = "no difference shown"
